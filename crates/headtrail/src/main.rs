@@ -1,0 +1,2 @@
+//! Headtrail.
+fn main() {}

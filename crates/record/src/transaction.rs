@@ -1,0 +1,404 @@
+//! An HTTP request and its response: raw, as assembled, and redacted, as it may be written.
+//!
+//! [`RawTransaction`] holds wire bytes and is neither printable nor serialisable. [`Transaction`] is made from it by
+//! [`crate::redact::Redactor`] only, and is what every writer takes. Both hold [`Message`]s, whose
+//! text is reached by spans into one buffer: a message costs two allocations, however many lines it has.
+//!
+//! ```compile_fail
+//! // What has not been redacted cannot be written.
+//! use headtrail_record::transaction::{RawTransaction, Transaction};
+//! fn write(t: &Transaction) {}
+//! fn leak(raw: &RawTransaction) { write(raw) }
+//! ```
+//!
+//! ```compile_fail
+//! // Nor can a redacted one be made by hand.
+//! use headtrail_record::transaction::{RawTransaction, Transaction};
+//! fn leak(raw: RawTransaction) -> Transaction { Transaction { inner: raw, features: Default::default(), redacted: vec![] } }
+//! ```
+
+use std::fmt;
+
+use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::features::Features;
+
+/// A run of bytes in a message's text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// The span of `start..end`.
+    #[must_use]
+    pub fn of(start: usize, end: usize) -> Self {
+        Self { start: start as u32, len: end.saturating_sub(start) as u32 }
+    }
+
+    /// The bytes of the span, or nothing where it does not lie within `text`.
+    #[must_use]
+    pub fn get(self, text: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        text.get(start..start + self.len as usize).unwrap_or(&[])
+    }
+}
+
+/// A field line (RFC 9110, 5.2), without the whitespace around its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Line {
+    /// Field name, in the case of the wire.
+    pub name: Span,
+    /// Field value.
+    pub value: Span,
+}
+
+/// The start-line of a message (RFC 9112, 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartLine {
+    /// method SP request-target SP HTTP-version
+    Request {
+        /// Method.
+        method: Span,
+        /// Request target, as it came.
+        target: Span,
+    },
+    /// HTTP-version SP status-code SP [ reason-phrase ]
+    Status {
+        /// Status code.
+        status: u16,
+        /// Reason phrase; empty where there was none.
+        reason: Span,
+    },
+}
+
+/// HTTP version of a start-line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+/// One request, interim response or final response.
+#[derive(Clone)]
+pub struct Message {
+    /// Start-line, field lines and trailers, as bytes that the spans point into.
+    pub text: Vec<u8>,
+    /// Start-line.
+    pub start: StartLine,
+    /// HTTP version.
+    pub version: Version,
+    /// Field lines in wire order.
+    pub lines: Vec<Line>,
+    /// Trailer field lines in wire order.
+    pub trailers: Vec<Line>,
+    /// Content octets (after chunk decoding); None where unknown.
+    pub body_bytes: Option<u64>,
+    /// Headers of the packet that began the message.
+    pub headers: HeaderBytes,
+    /// Segments of the (GSO, GRO) super-packet that began the message; 1 for an ordinary one.
+    pub segments: u16,
+    /// Frame number in a file; None when live.
+    pub frame: Option<u64>,
+    /// TCP sequence number of the first byte.
+    pub sequence: u32,
+    /// Time of the first byte, nanoseconds since the Unix epoch.
+    pub first_ns: u64,
+    /// Time of the last byte (of head, body or trailers); equal to `first_ns` where the end was not seen.
+    pub last_ns: u64,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Blank on purpose: a message may hold secrets.
+        write!(f, "Message({} lines)", self.lines.len())
+    }
+}
+
+impl Message {
+    /// The bytes of a span of this message.
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        span.get(&self.text)
+    }
+
+    /// Field lines as (name, value), in wire order.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines.iter().map(|l| (l.name.get(&self.text), l.value.get(&self.text)))
+    }
+
+    /// Trailer field lines as (name, value), in wire order.
+    pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.trailers.iter().map(|l| (l.name.get(&self.text), l.value.get(&self.text)))
+    }
+
+    /// Method of a request.
+    #[must_use]
+    pub fn method(&self) -> Option<&[u8]> {
+        match self.start {
+            StartLine::Request { method, .. } => Some(self.bytes(method)),
+            StartLine::Status { .. } => None,
+        }
+    }
+
+    /// Target of a request.
+    #[must_use]
+    pub fn target(&self) -> Option<&[u8]> {
+        match self.start {
+            StartLine::Request { target, .. } => Some(self.bytes(target)),
+            StartLine::Status { .. } => None,
+        }
+    }
+
+    /// Status code of a response.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self.start {
+            StartLine::Status { status, .. } => Some(status),
+            StartLine::Request { .. } => None,
+        }
+    }
+}
+
+/// What the seeing socket is in the exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It receives requests.
+    Server,
+    /// It sends requests.
+    Client,
+}
+
+/// Which message of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The request.
+    Request,
+    /// The response.
+    Response,
+}
+
+/// Why a record is not whole; a closed set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IncompleteReason {
+    /// The head is longer than the limit; what is there is its beginning.
+    Truncated,
+    /// No response was seen.
+    ResponseMissing,
+    /// No request was seen.
+    RequestMissing,
+    /// The connection is older than the capture and the message had begun before it.
+    Joined,
+    /// A compressed field refers to a table entry that was never seen (HTTP/2).
+    HpackUnknown,
+    /// Bytes are missing.
+    Gap,
+    /// The connection ended within the message.
+    ClosedEarly,
+    /// Bytes are missing because the ring buffer was full.
+    RingFull,
+}
+
+impl IncompleteReason {
+    /// The name in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::ResponseMissing => "response_missing",
+            Self::RequestMissing => "request_missing",
+            Self::Joined => "joined",
+            Self::HpackUnknown => "hpack_unknown",
+            Self::Gap => "gap",
+            Self::ClosedEarly => "closed_early",
+            Self::RingFull => "ring_full",
+        }
+    }
+}
+
+/// One entry of a record's `incomplete` list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incomplete {
+    /// Why.
+    pub reason: IncompleteReason,
+    /// Which message.
+    pub side: Side,
+    /// How many bytes of the message (head and body as on the wire) were seen before it broke off; None where unknown.
+    pub at: Option<u64>,
+}
+
+/// A named oddity; a closed set. Each is a fact about the wire, not a judgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum Anomaly {
+    /// The head does not follow the grammar of RFC 9112; its lines were split at line ends and colons.
+    MalformedHead,
+    /// More field lines than the limit; the rest is not listed.
+    TooManyLines,
+    /// Content-Length and Transfer-Encoding together (RFC 9112, 6.1).
+    LengthAndEncoding,
+    /// Several Content-Length values that differ (RFC 9110, 8.6).
+    LengthsDiffer,
+    /// A Content-Length that is not a number.
+    LengthInvalid,
+    /// A Transfer-Encoding whose last coding is not chunked.
+    EncodingNotChunked,
+    /// A chunk header that does not follow the grammar (RFC 9112, 7.1).
+    ChunkInvalid,
+    /// A field line folded over several lines (obs-fold, RFC 9112, 5.2).
+    ObsFold,
+    /// Lines ended by a bare LF.
+    BareLf,
+    /// A response without an outstanding request.
+    UnexpectedResponse,
+    /// Retransmitted bytes that differ from the first ones.
+    OverlapDiffers,
+    /// Bytes between messages that belong to none.
+    StrayBytes,
+}
+
+impl Anomaly {
+    /// The name in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedHead => "malformed_head",
+            Self::TooManyLines => "too_many_lines",
+            Self::LengthAndEncoding => "length_and_encoding",
+            Self::LengthsDiffer => "lengths_differ",
+            Self::LengthInvalid => "length_invalid",
+            Self::EncodingNotChunked => "encoding_not_chunked",
+            Self::ChunkInvalid => "chunk_invalid",
+            Self::ObsFold => "obs_fold",
+            Self::BareLf => "bare_lf",
+            Self::UnexpectedResponse => "unexpected_response",
+            Self::OverlapDiffers => "overlap_differs",
+            Self::StrayBytes => "stray_bytes",
+        }
+    }
+}
+
+/// A process as it stands on a record; names are resolved by the binary.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// `comm`.
+    pub name: String,
+    /// Path of the executable, where readable.
+    pub executable: Option<String>,
+    /// cgroup v2 path.
+    pub cgroup: Option<String>,
+    /// Container id, where the cgroup path names one.
+    pub container: Option<String>,
+}
+
+/// An HTTP request and its response as assembled, before redaction. Not printable, not serialisable.
+#[derive(Clone)]
+pub struct RawTransaction {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Number of the transaction in its connection, from 0.
+    pub number: u32,
+    /// Network namespace inode number.
+    pub netns: u32,
+    /// Client end.
+    pub source: Endpoint,
+    /// Server end.
+    pub destination: Endpoint,
+    /// Role of the seeing socket.
+    pub role: Role,
+    /// Direction of requests at the seeing socket.
+    pub request_direction: Direction,
+    /// The request; None when it was not seen.
+    pub request: Option<Message>,
+    /// Interim (1xx) responses in order.
+    pub interim: Vec<Message>,
+    /// The final response; None when it was not seen.
+    pub response: Option<Message>,
+    /// Owner of the seeing socket.
+    pub process: Option<ProcessRef>,
+    /// Owner of the other end, when it is on this host.
+    pub peer_process: Option<ProcessRef>,
+    /// Why the record is not whole; empty when it is.
+    pub incomplete: Vec<Incomplete>,
+    /// Named oddities.
+    pub anomalies: Vec<Anomaly>,
+}
+
+impl fmt::Debug for RawTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Blank on purpose: it has not been redacted.
+        write!(f, "RawTransaction({}-{})", self.connection.0, self.number)
+    }
+}
+
+/// Durations of a transaction, nanoseconds, taken at the hook. None where an end was not seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Timing {
+    /// First to last byte of the request.
+    pub request_ns: Option<u64>,
+    /// Last byte of the request to first byte of the final response.
+    pub wait_ns: Option<u64>,
+    /// First to last byte of the final response.
+    pub response_ns: Option<u64>,
+    /// First byte of the request to last byte of the response.
+    pub total_ns: Option<u64>,
+}
+
+/// A redacted transaction: what may be written and printed.
+pub struct Transaction {
+    pub(crate) inner: RawTransaction,
+    pub(crate) features: Features,
+    pub(crate) redacted: Vec<String>,
+}
+
+impl Transaction {
+    /// What stands on the record; all secrets in it have been replaced.
+    #[must_use]
+    pub fn facts(&self) -> &RawTransaction {
+        &self.inner
+    }
+
+    /// Features of the values that redaction has hidden.
+    #[must_use]
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Names of the lines (and `target`, `reason`) in which something was replaced, each once, in order.
+    #[must_use]
+    pub fn redacted(&self) -> &[String] {
+        &self.redacted
+    }
+
+    /// Time of the record: first byte of the request, else of the response. Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn time_ns(&self) -> u64 {
+        let first = self.inner.request.as_ref().or(self.inner.response.as_ref());
+        first.map_or(0, |m| m.first_ns)
+    }
+
+    /// Durations.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        let request = self.inner.request.as_ref();
+        let response = self.inner.response.as_ref();
+        let broken = |side| self.inner.incomplete.iter().any(|i| i.side == side);
+        let request_ns = request.filter(|_| !broken(Side::Request)).map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let response_ns = response.filter(|_| !broken(Side::Response)).map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let wait_ns = request
+            .zip(response)
+            .filter(|_| !broken(Side::Request))
+            .map(|(q, r)| r.first_ns.saturating_sub(q.last_ns));
+        let total_ns = request
+            .zip(response)
+            .filter(|_| !broken(Side::Response))
+            .map(|(q, r)| r.last_ns.saturating_sub(q.first_ns));
+        Timing { request_ns, wait_ns, response_ns, total_ns }
+    }
+}

@@ -5,6 +5,15 @@
 //! form that can be written or printed. No I/O and no clock in this crate: bytes and time are arguments.
 #![forbid(unsafe_code)]
 
+pub mod community_id;
 pub mod event;
 pub mod features;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+mod json_features;
+mod json_packet;
+mod json_text;
+pub mod printable;
+pub mod time;
 pub mod transaction;

@@ -1,0 +1,155 @@
+//! Transactions for the tests of the writers.
+
+use std::net::Ipv4Addr;
+
+use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::features::Features;
+use crate::json::Processes;
+use crate::transaction::{
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
+    StartLine, Transaction, Version,
+};
+
+/// 2026-11-24T18:36:51.123456789Z.
+pub(crate) const TIME_NS: u64 = 1_795_545_411_123_456_789;
+
+/// Field lines as names and values.
+pub(crate) type Lines<'a> = &'a [(&'a [u8], &'a [u8])];
+
+fn push(text: &mut Vec<u8>, bytes: &[u8]) -> Span {
+    let start = text.len();
+    text.extend_from_slice(bytes);
+    Span::of(start, text.len())
+}
+
+fn spans(text: &mut Vec<u8>, lines: Lines) -> Vec<Line> {
+    lines.iter().map(|(name, value)| Line { name: push(text, name), value: push(text, value) }).collect()
+}
+
+fn message(start: impl FnOnce(&mut Vec<u8>) -> StartLine, lines: Lines, trailers: Lines) -> Message {
+    let mut text = Vec::new();
+    let start = start(&mut text);
+    let lines = spans(&mut text, lines);
+    let trailers = spans(&mut text, trailers);
+    Message {
+        start,
+        version: Version::Http11,
+        lines,
+        trailers,
+        body_bytes: None,
+        headers: HeaderBytes::new(&[]),
+        segments: 1,
+        frame: None,
+        sequence: 1,
+        first_ns: TIME_NS,
+        last_ns: TIME_NS,
+        text,
+    }
+}
+
+/// A request.
+pub(crate) fn request(method: &[u8], target: &[u8], lines: Lines, trailers: Lines) -> Message {
+    message(
+        |text| StartLine::Request { method: push(text, method), target: push(text, target) },
+        lines,
+        trailers,
+    )
+}
+
+/// A response.
+pub(crate) fn response(status: u16, reason: &[u8], lines: Lines, trailers: Lines) -> Message {
+    message(|text| StartLine::Status { status, reason: push(text, reason) }, lines, trailers)
+}
+
+/// An IPv4 and TCP header: DF, ttl 64, id 4711, PSH and ACK, window 512, timestamps 1 and 2.
+pub(crate) fn packet() -> HeaderBytes {
+    let mut bytes = vec![0x45, 0, 0, 52, 0x12, 0x67, 0x40, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1];
+    bytes.extend([0xc8, 0x22, 0x23, 0x78, 0, 0, 3, 0xe8, 0, 0, 0x13, 0x88, 0x80, 0x18, 2, 0, 0, 0, 0, 0]);
+    bytes.extend([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
+    HeaderBytes::new(&bytes)
+}
+
+/// A transaction of the two, as if redacted.
+pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -> Transaction {
+    let inner = RawTransaction {
+        connection: ConnectionId(0xbeef),
+        number: 3,
+        netns: 4_026_531_840,
+        source: Endpoint { ip: Ipv4Addr::LOCALHOST.into(), port: 51234 },
+        destination: Endpoint { ip: Ipv4Addr::LOCALHOST.into(), port: 9080 },
+        role: Role::Server,
+        request_direction: Direction::Ingress,
+        request,
+        interim: Vec::new(),
+        response,
+        process: None,
+        peer_process: None,
+        incomplete: Vec::new(),
+        anomalies: Vec::new(),
+    };
+    Transaction { inner, features: Features::default(), redacted: Vec::new() }
+}
+
+/// A transaction with something in every member that can have something.
+pub(crate) fn full() -> Transaction {
+    let mut request = request(
+        b"POST",
+        b"/api/example?a=1",
+        &[
+            (b"Host", b"localhost:9080"),
+            (b"User-Agent", b"curl/8.14.1"),
+            (b"Content-Type", b"application/json"),
+            (b"Authorization", b"Bearer hmac:1:5f2c0123456789ab"),
+            (b"Expect", b"100-continue"),
+            (b"X-Request-Id", b"r-1"),
+            (b"accept", b"text/html"),
+            (b"Accept", b"\"q\"\t\\"),
+        ],
+        &[(b"X-Sum", b"1")],
+    );
+    request.body_bytes = Some(52);
+    request.headers = packet();
+    request.last_ns += 1_000_000;
+    let mut interim = response(100, b"Continue", &[(b"X-Early", b"caf\xe9")], &[]);
+    interim.first_ns += 500_000;
+    let mut response = response(
+        200,
+        b"OK",
+        &[(b"Server", b"nginx"), (b"Content-Type", b"text/plain"), (b"X-Name", "Zo\u{eb}".as_bytes())],
+        &[],
+    );
+    response.first_ns = TIME_NS + 1_240_000;
+    response.last_ns = TIME_NS + 1_300_000;
+    response.body_bytes = Some(31);
+    response.headers = packet();
+    let mut t = transaction(Some(request), Some(response));
+    t.inner.interim.push(interim);
+    t.inner.process = Some(ProcessRef { pid: 812, name: *b"nginx\0\0\0\0\0\0\0\0\0\0\0" });
+    t.inner.peer_process = Some(ProcessRef { pid: 4242, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" });
+    t.inner.incomplete.push(Incomplete { reason: IncompleteReason::Gap, side: Side::Response, at: Some(9) });
+    t.inner.incomplete.push(Incomplete { reason: IncompleteReason::Joined, side: Side::Request, at: None });
+    t.inner.anomalies.push(Anomaly::BareLf);
+    t.redacted = vec!["Authorization".to_owned()];
+    t
+}
+
+/// Knows process 812.
+pub(crate) struct Known(Process);
+
+impl Known {
+    pub(crate) fn new() -> Self {
+        Self(Process {
+            pid: 812,
+            name: "nginx".to_owned(),
+            executable: Some("/usr/sbin/nginx".to_owned()),
+            cgroup: Some("/system.slice/docker-0a1b.scope".to_owned()),
+            container: Some("0a1b".to_owned()),
+        })
+    }
+}
+
+impl Processes for Known {
+    fn process(&self, of: &ProcessRef) -> Option<&Process> {
+        (of.pid == self.0.pid).then_some(&self.0)
+    }
+}

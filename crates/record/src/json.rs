@@ -1,0 +1,336 @@
+//! One line of JSON per record (`--format json`).
+//!
+//! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
+//! line; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
+//! are written as `\u…`, which JSON reads back as the same.
+
+use std::fmt;
+
+use crate::event::{ConnectionId, ProcessRef};
+use crate::json_features::push_features;
+use crate::json_packet::push_packet;
+use crate::json_text::{
+    Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
+    push_optional_number, push_optional_str, push_str, push_string, push_time,
+};
+use crate::transaction::{
+    Line, Message, Process, RawTransaction, Role, Side, Span, StartLine, Transaction, Version,
+};
+
+/// What a process reference stands for. Names of executables and cgroups are looked up by the binary, which may use
+/// the file system, and are kept by it.
+pub trait Processes {
+    /// The process, where it is known.
+    fn process(&self, of: &ProcessRef) -> Option<&Process>;
+}
+
+/// No process is known: records show what the reference itself holds.
+impl Processes for () {
+    fn process(&self, _: &ProcessRef) -> Option<&Process> {
+        None
+    }
+}
+
+/// What a writer must know and a record does not hold.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The run that saw the record; its lower 48 bits make ids differ between runs. For documents whose ids must be
+    /// stable, the run must be as random as ids are to be unique.
+    pub run: u64,
+    /// Looks up processes.
+    pub processes: &'a dyn Processes,
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+/// Appends the id of a connection: `<run>-<cookie>`, hexadecimal.
+pub fn write_connection_id(out: &mut Vec<u8>, run: u64, connection: ConnectionId) {
+    push_hex(out, run & 0xffff_ffff_ffff, 12);
+    out.push(b'-');
+    push_hex(out, connection.0, 1);
+}
+
+/// Appends the id of a transaction: its connection's and its number there.
+pub fn write_transaction_id(out: &mut Vec<u8>, run: u64, t: &RawTransaction) {
+    write_connection_id(out, run, t.connection);
+    out.push(b'-');
+    push_number(out, t.number);
+}
+
+/// The name of a role in records.
+#[must_use]
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Server => "server",
+        Role::Client => "client",
+    }
+}
+
+/// The name of a side in records.
+#[must_use]
+pub fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Request => "request",
+        Side::Response => "response",
+    }
+}
+
+/// Appends one transaction as a line, with the line end.
+pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
+    let facts = t.facts();
+    // One growth at most for the usual line, whose lines come with four more bytes each than on the wire.
+    let texts = facts.request.iter().chain(&facts.interim).chain(&facts.response).map(|m| m.text.len());
+    out.reserve(2048 + texts.sum::<usize>() * 2);
+
+    out.extend_from_slice(b"{\"type\":\"transaction\",\"time\":");
+    push_time(out, t.time_ns());
+    out.extend_from_slice(b",\"id\":\"");
+    write_transaction_id(out, context.run, facts);
+    out.extend_from_slice(b"\",\"phase\":\"whole\",\"connection\":\"");
+    write_connection_id(out, context.run, facts.connection);
+    out.extend_from_slice(b"\",\"same_as\":null,\"role\":");
+    push_str(out, role_name(facts.role));
+    out.extend_from_slice(b",\"source\":");
+    push_endpoint(out, facts.source);
+    out.extend_from_slice(b",\"destination\":");
+    push_endpoint(out, facts.destination);
+    out.extend_from_slice(b",\"protocol\":");
+    out.extend_from_slice(match facts.request.as_ref().or(facts.response.as_ref()).map(|m| m.version) {
+        Some(Version::Http10) => b"\"http/1.0\"",
+        Some(Version::Http11) => b"\"http/1.1\"",
+        None => b"null",
+    });
+    out.extend_from_slice(b",\"stream\":null,\"request\":");
+    push_message(out, facts.request.as_ref());
+    out.extend_from_slice(b",\"interim\":[");
+    let mut first = true;
+    for message in &facts.interim {
+        comma(out, &mut first);
+        push_interim(out, message);
+    }
+    out.extend_from_slice(b"],\"response\":");
+    push_message(out, facts.response.as_ref());
+    push_timing(out, t);
+    out.extend_from_slice(b",\"process\":");
+    push_process(out, facts.process.as_ref(), context.processes);
+    out.extend_from_slice(b",\"peer_process\":");
+    push_process(out, facts.peer_process.as_ref(), context.processes);
+    out.extend_from_slice(b",\"tls\":null,\"features\":");
+    push_features(out, t.features());
+    out.extend_from_slice(b",\"redacted\":");
+    push_list(out, t.redacted().iter().map(String::as_str));
+    out.extend_from_slice(b",\"incomplete\":");
+    push_incomplete(out, facts);
+    out.extend_from_slice(b",\"anomalies\":");
+    push_list(out, facts.anomalies.iter().map(|a| a.as_str()));
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a request or a final response, or null where none was seen.
+fn push_message(out: &mut Vec<u8>, message: Option<&Message>) {
+    let Some(message) = message else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    let charset = Charset::of_message(message);
+    out.extend_from_slice(b"{\"frame\":");
+    push_optional_number(out, message.frame);
+    match message.start {
+        StartLine::Request { method, target } => {
+            out.extend_from_slice(b",\"method\":");
+            push_string(out, message.bytes(method), charset);
+            out.extend_from_slice(b",\"target\":");
+            push_string(out, message.bytes(target), charset);
+        }
+        StartLine::Status { status, reason } => {
+            out.extend_from_slice(b",\"status\":");
+            push_number(out, status);
+            out.extend_from_slice(b",\"reason\":");
+            push_string(out, message.bytes(reason), charset);
+        }
+    }
+    out.extend_from_slice(b",\"lines\":");
+    push_lines(out, message, &message.lines, charset);
+    out.extend_from_slice(b",\"latin1\":");
+    push_bool(out, charset == Charset::Latin1);
+    out.extend_from_slice(b",\"trailers\":");
+    push_lines(out, message, &message.trailers, charset);
+    out.extend_from_slice(b",\"body_bytes\":");
+    push_optional_number(out, message.body_bytes);
+    out.extend_from_slice(b",\"packet\":");
+    push_packet(out, message);
+    out.push(b'}');
+}
+
+/// Appends an interim response, of which less is worth telling.
+fn push_interim(out: &mut Vec<u8>, message: &Message) {
+    let charset = Charset::of_message(message);
+    out.extend_from_slice(b"{\"status\":");
+    push_optional_number(out, message.status());
+    out.extend_from_slice(b",\"lines\":");
+    push_lines(out, message, &message.lines, charset);
+    if charset == Charset::Latin1 {
+        out.extend_from_slice(b",\"latin1\":true");
+    }
+    out.push(b'}');
+}
+
+/// Appends field lines as `[["Host","example.org"],…]`.
+fn push_lines(out: &mut Vec<u8>, message: &Message, lines: &[Line], charset: Charset) {
+    let push = |out: &mut Vec<u8>, span: Span| push_escaped(out, message.bytes(span), charset);
+    let Some((first, rest)) = lines.split_first() else {
+        out.extend_from_slice(b"[]");
+        return;
+    };
+    out.extend_from_slice(b"[[\"");
+    push(out, first.name);
+    out.extend_from_slice(b"\",\"");
+    push(out, first.value);
+    for line in rest {
+        out.extend_from_slice(b"\"],[\"");
+        push(out, line.name);
+        out.extend_from_slice(b"\",\"");
+        push(out, line.value);
+    }
+    out.extend_from_slice(b"\"]]");
+}
+
+fn push_timing(out: &mut Vec<u8>, t: &Transaction) {
+    let timing = t.timing();
+    out.extend_from_slice(b",\"timing\":{\"request_ns\":");
+    push_optional_number(out, timing.request_ns);
+    out.extend_from_slice(b",\"wait_ns\":");
+    push_optional_number(out, timing.wait_ns);
+    out.extend_from_slice(b",\"response_ns\":");
+    push_optional_number(out, timing.response_ns);
+    out.extend_from_slice(b",\"total_ns\":");
+    push_optional_number(out, timing.total_ns);
+    out.push(b'}');
+}
+
+/// Appends a process, or null where there is none.
+pub(crate) fn push_process(out: &mut Vec<u8>, of: Option<&ProcessRef>, processes: &dyn Processes) {
+    let Some(reference) = of else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    let known = processes.process(reference);
+    out.extend_from_slice(b"{\"pid\":");
+    push_number(out, reference.pid);
+    out.extend_from_slice(b",\"name\":");
+    match known {
+        Some(process) => push_str(out, &process.name),
+        None => {
+            let name = process_name(reference);
+            push_string(out, name, Charset::of_bytes(name));
+        }
+    }
+    out.extend_from_slice(b",\"executable\":");
+    push_optional_str(out, known.and_then(|p| p.executable.as_deref()));
+    out.extend_from_slice(b",\"cgroup\":");
+    push_optional_str(out, known.and_then(|p| p.cgroup.as_deref()));
+    out.extend_from_slice(b",\"container\":");
+    push_optional_str(out, known.and_then(|p| p.container.as_deref()));
+    out.push(b'}');
+}
+
+/// The name that a reference itself holds, without its padding.
+#[must_use]
+pub fn process_name(of: &ProcessRef) -> &[u8] {
+    of.name.split(|&b| b == 0).next().unwrap_or_default()
+}
+
+/// Appends the reasons why a record is not whole.
+pub(crate) fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
+    out.push(b'[');
+    let mut first = true;
+    for entry in &facts.incomplete {
+        comma(out, &mut first);
+        out.extend_from_slice(b"{\"reason\":");
+        push_str(out, entry.reason.as_str());
+        out.extend_from_slice(b",\"side\":");
+        push_str(out, side_name(entry.side));
+        out.extend_from_slice(b",\"at\":");
+        push_optional_number(out, entry.at);
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// Something was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Loss<'a> {
+    /// When this was told, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// Where it was lost.
+    pub stage: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// How many.
+    pub count: u64,
+    /// Begin of the time in which it was lost, nanoseconds since the Unix epoch.
+    pub since_ns: u64,
+    /// Its end.
+    pub until_ns: u64,
+}
+
+/// Appends a loss as a line, with the line end.
+pub fn write_loss(out: &mut Vec<u8>, loss: &Loss) {
+    out.extend_from_slice(b"{\"type\":\"loss\",\"time\":");
+    push_time(out, loss.time_ns);
+    out.extend_from_slice(b",\"stage\":");
+    push_str(out, loss.stage);
+    out.extend_from_slice(b",\"reason\":");
+    push_str(out, loss.reason);
+    out.extend_from_slice(b",\"count\":");
+    push_number(out, loss.count);
+    out.extend_from_slice(b",\"since\":");
+    push_time(out, loss.since_ns);
+    out.extend_from_slice(b",\"until\":");
+    push_time(out, loss.until_ns);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Something happened to the recorder itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifecycle<'a> {
+    /// When, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// What: `start`, `stop` and the like.
+    pub event: &'a str,
+    /// Version of the recorder.
+    pub version: &'a str,
+    /// The filter in force, as it was given; None for everything.
+    pub filter: Option<&'a str>,
+    /// Further facts, as names and values.
+    pub details: &'a [(&'a str, &'a str)],
+}
+
+/// Appends a lifecycle record as a line, with the line end.
+pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle) {
+    out.extend_from_slice(b"{\"type\":\"lifecycle\",\"time\":");
+    push_time(out, lifecycle.time_ns);
+    out.extend_from_slice(b",\"event\":");
+    push_str(out, lifecycle.event);
+    out.extend_from_slice(b",\"version\":");
+    push_str(out, lifecycle.version);
+    out.extend_from_slice(b",\"filter\":");
+    push_optional_str(out, lifecycle.filter);
+    out.extend_from_slice(b",\"details\":{");
+    let mut first = true;
+    for (name, value) in lifecycle.details {
+        comma(out, &mut first);
+        push_str(out, name);
+        out.push(b':');
+        push_str(out, value);
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+#[cfg(test)]
+#[path = "json_tests.rs"]
+mod tests;

@@ -1,0 +1,217 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixture::{Known, Lines, full, request, response, transaction};
+use crate::printable::is_hidden;
+
+const RUN: u64 = 0xffff_0123_4567_89ab;
+
+fn line(t: &Transaction) -> String {
+    let mut out = b"before".to_vec();
+    write_transaction(&mut out, t, &Context { run: RUN, processes: &Known::new() });
+    String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned()
+}
+
+fn parsed(t: &Transaction) -> Value {
+    let line = line(t);
+    assert!(line.ends_with("}\n"));
+    assert_eq!(line.lines().count(), 1);
+    serde_json::from_str(&line).unwrap()
+}
+
+/// Keys of an object in the order of the text.
+fn keys(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_full_transaction_reads_as_documented() {
+    let expected = concat!(
+        r#"{"type":"transaction","time":"2026-11-24T18:36:51.123456789Z","id":"0123456789ab-beef-3","phase":"whole","#,
+        r#""connection":"0123456789ab-beef","same_as":null,"role":"server","#,
+        r#""source":{"ip":"127.0.0.1","port":51234},"destination":{"ip":"127.0.0.1","port":9080},"#,
+        r#""protocol":"http/1.1","stream":null,"#,
+        r#""request":{"frame":null,"method":"POST","target":"/api/example?a=1","#,
+        r#""lines":[["Host","localhost:9080"],["User-Agent","curl/8.14.1"],["Content-Type","application/json"],"#,
+        r#"["Authorization","Bearer hmac:1:5f2c0123456789ab"],["Expect","100-continue"],["X-Request-Id","r-1"],"#,
+        r#"["accept","text/html"],["Accept","\"q\"\t\\"]],"#,
+        r#""latin1":false,"trailers":[["X-Sum","1"]],"body_bytes":52,"packet":PACKET},"#,
+        r#""interim":[{"status":100,"lines":[["X-Early","café"]],"latin1":true}],"#,
+        r#""response":{"frame":null,"status":200,"reason":"OK","#,
+        r#""lines":[["Server","nginx"],["Content-Type","text/plain"],["X-Name","Zoë"]],"#,
+        r#""latin1":false,"trailers":[],"body_bytes":31,"packet":PACKET},"#,
+        r#""timing":{"request_ns":null,"wait_ns":null,"response_ns":null,"total_ns":null},"#,
+        r#""process":{"pid":812,"name":"nginx","executable":"/usr/sbin/nginx","#,
+        r#""cgroup":"/system.slice/docker-0a1b.scope","container":"0a1b"},"#,
+        r#""peer_process":{"pid":4242,"name":"curl","executable":null,"cgroup":null,"container":null},"#,
+        r#""tls":null,"features":{},"redacted":["Authorization"],"#,
+        r#""incomplete":[{"reason":"gap","side":"response","at":9},{"reason":"joined","side":"request","at":null}],"#,
+        r#""anomalies":["bare_lf"]}"#,
+        "\n"
+    );
+    let packet = "null";
+    assert_eq!(line(&full()), expected.replace("PACKET", packet));
+}
+
+#[test]
+fn timing_of_a_whole_transaction_is_told() {
+    let mut t = full();
+    t.inner.incomplete.clear();
+    assert_eq!(
+        parsed(&t)["timing"],
+        json!({"request_ns": 1_000_000, "wait_ns": 240_000, "response_ns": 60_000, "total_ns": 1_300_000})
+    );
+}
+
+#[test]
+fn what_is_absent_is_null_and_every_member_is_there() {
+    let full = parsed(&full());
+    let t = parsed(&transaction(None, None));
+    assert_eq!(keys(&t), keys(&full));
+    for name in ["request", "response", "protocol", "process", "peer_process", "tls", "stream", "same_as"] {
+        assert_eq!(t[name], Value::Null, "{name}");
+    }
+    for name in ["interim", "redacted", "incomplete", "anomalies"] {
+        assert_eq!(t[name], json!([]), "{name}");
+    }
+    let t = parsed(&transaction(Some(request(b"GET", b"/", &[], &[])), Some(response(204, b"", &[], &[]))));
+    assert_eq!(keys(&t["request"]), keys(&full["request"]));
+    assert_eq!(keys(&t["response"]), keys(&full["response"]));
+    assert_eq!(t["request"]["body_bytes"], Value::Null);
+    assert_eq!(t["response"]["reason"], "");
+}
+
+#[test]
+fn protocol_is_the_requests_and_else_the_responses() {
+    let mut old = response(200, b"OK", &[], &[]);
+    old.version = Version::Http10;
+    assert_eq!(parsed(&transaction(None, Some(old.clone())))["protocol"], "http/1.0");
+    assert_eq!(
+        parsed(&transaction(Some(request(b"GET", b"/", &[], &[])), Some(old)))["protocol"],
+        "http/1.1"
+    );
+}
+
+#[test]
+fn a_frame_of_a_file_is_told() {
+    let mut r = request(b"GET", b"/", &[], &[]);
+    r.frame = Some(4);
+    assert_eq!(parsed(&transaction(Some(r), None))["request"]["frame"], 4);
+}
+
+#[test]
+fn one_byte_that_is_not_utf8_turns_all_strings_of_its_message_to_latin1() {
+    let t = transaction(
+        Some(request(b"GET", "/é".as_bytes(), &[(b"A", b"\xff"), ("é".as_bytes(), b"b")], &[])),
+        Some(response(200, "é".as_bytes(), &[], &[])),
+    );
+    let t = parsed(&t);
+    assert_eq!(t["request"]["latin1"], true);
+    assert_eq!(t["request"]["target"], "/Ã©");
+    assert_eq!(t["request"]["lines"], json!([["A", "ÿ"], ["Ã©", "b"]]));
+    assert_eq!(t["response"]["latin1"], false);
+    assert_eq!(t["response"]["reason"], "é");
+}
+
+#[test]
+fn bytes_of_no_string_do_not_decide_the_charset() {
+    let mut r = request(b"GET", "/é".as_bytes(), &[], &[]);
+    r.text.push(0xff);
+    let t = parsed(&transaction(Some(r), None));
+    assert_eq!((&t["request"]["latin1"], &t["request"]["target"]), (&json!(false), &json!("/é")));
+}
+
+#[test]
+fn spans_beyond_the_text_are_empty_and_harmless() {
+    let mut r = request(b"GET", b"/", &[(b"A", b"b")], &[]);
+    r.lines.push(Line {
+        name: Span { start: 4, len: u32::MAX },
+        value: Span { start: u32::MAX, len: u32::MAX },
+    });
+    assert_eq!(parsed(&transaction(Some(r), None))["request"]["lines"], json!([["A", "b"], ["", ""]]));
+}
+
+#[test]
+fn loss_and_lifecycle_read_as_documented() {
+    let mut out = Vec::new();
+    let loss = Loss { time_ns: 3, stage: "ring", reason: "full", count: 7, since_ns: 1, until_ns: 2 };
+    write_loss(&mut out, &loss);
+    let details = [("redaction", "default")];
+    let start = Lifecycle {
+        time_ns: 0,
+        event: "start",
+        version: "0.1.0",
+        filter: Some("port \"80\""),
+        details: &details,
+    };
+    write_lifecycle(&mut out, &start);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        concat!(
+            r#"{"type":"loss","time":"1970-01-01T00:00:00.000000003Z","stage":"ring","reason":"full","count":7,"#,
+            r#""since":"1970-01-01T00:00:00.000000001Z","until":"1970-01-01T00:00:00.000000002Z"}"#,
+            "\n",
+            r#"{"type":"lifecycle","time":"1970-01-01T00:00:00.000000000Z","event":"start","version":"0.1.0","#,
+            r#""filter":"port \"80\"","details":{"redaction":"default"}}"#,
+            "\n"
+        )
+    );
+}
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn borrowed(pairs: &Pairs) -> Vec<(&[u8], &[u8])> {
+    pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect()
+}
+
+fn text_pairs() -> impl Strategy<Value = Pairs> {
+    let pair =
+        ("[a-cA-C-]{0,3}|.*", ".*").prop_map(|(name, value): (String, String)| (name.into(), value.into()));
+    proptest::collection::vec(pair, 0..20)
+}
+
+/// Decodes a string of a message back to its bytes.
+fn bytes_of(text: &Value, latin1: bool) -> Vec<u8> {
+    let text = text.as_str().unwrap();
+    if latin1 { text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect() } else { text.into() }
+}
+
+fn check(method: &[u8], target: &[u8], lines: Lines, trailers: Lines) -> Result<bool, TestCaseError> {
+    let t = transaction(
+        Some(request(method, target, lines, trailers)),
+        Some(response(200, target, lines, trailers)),
+    );
+    prop_assert!(!line(&t).trim_end_matches('\n').chars().any(is_hidden));
+    let t = parsed(&t);
+    let latin1 = t["request"]["latin1"].as_bool().unwrap();
+    prop_assert_eq!(bytes_of(&t["request"]["method"], latin1), method);
+    prop_assert_eq!(bytes_of(&t["request"]["target"], latin1), target);
+    for (side, latin1) in [("request", latin1), ("response", t["response"]["latin1"].as_bool().unwrap())] {
+        for (member, sent) in [("lines", lines), ("trailers", trailers)] {
+            let got = t[side][member].as_array().unwrap();
+            let got: Vec<_> =
+                got.iter().map(|l| (bytes_of(&l[0], latin1), bytes_of(&l[1], latin1))).collect();
+            let got: Vec<_> = got.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+            prop_assert_eq!(got.as_slice(), sent);
+        }
+    }
+    Ok(latin1)
+}
+
+proptest! {
+    #[test]
+    fn lines_of_text_parse_back_with_order_case_and_duplicates(
+        method: String, target: String, lines in text_pairs(), trailers in text_pairs()
+    ) {
+        let latin1 = check(method.as_bytes(), target.as_bytes(), &borrowed(&lines), &borrowed(&trailers))?;
+        prop_assert!(!latin1);
+    }
+
+    #[test]
+    fn lines_of_any_bytes_parse_back_to_the_same_bytes(
+        method: Vec<u8>, target: Vec<u8>, lines: Pairs, trailers: Pairs
+    ) {
+        check(&method, &target, &borrowed(&lines), &borrowed(&trailers))?;
+    }
+}

@@ -14,6 +14,8 @@ pub mod json;
 mod json_features;
 mod json_packet;
 mod json_text;
+pub mod packet;
 pub mod printable;
+pub mod redact;
 pub mod time;
 pub mod transaction;

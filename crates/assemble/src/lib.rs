@@ -1,1 +1,298 @@
-//! See the crate's description.
+//! Bytes to messages to transactions.
+//!
+//! Place in the data's way: `capture` (or a reader of capture files) hands in [`Event`]s, in the order in which it
+//! saw them; [`RawTransaction`]s come out, which `record` redacts before anything can be written. No I/O and no
+//! clock: time is what events and [`Assembler::tick`] say it is.
+//!
+//! Invariants
+//! - A response is never paired with a request that it may not answer: see [`pairing`]'s table. What cannot be
+//!   known is given out in halves that say so.
+//! - Bytes of a body are never taken for a message; the framing of RFC 9112, 6.3 says where a body ends.
+//! - Messages balance: [`Counters::started`] = [`Counters::given`] + dropped by reason + [`Assembler::held`].
+//! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
+//!
+//! Not here: HTTP/2, TLS, and what is inside tunnels. A connection that speaks none of HTTP/1 is counted and ignored.
+#![forbid(unsafe_code)]
+
+mod chunked;
+mod connection;
+mod counters;
+mod early;
+mod feed;
+mod framing;
+mod head;
+mod limits;
+mod messages;
+mod packet;
+mod pairing;
+mod peers;
+mod run;
+mod stream;
+mod table;
+mod twins;
+
+use headtrail_record::event::{CloseReason, ConnectionId, Event, Resync, Segment, flags};
+use headtrail_record::transaction::RawTransaction;
+
+pub use crate::counters::{Counters, Messages};
+pub use crate::limits::Limits;
+
+use crate::connection::{Connection, Context};
+use crate::early::{Early, Kept};
+use crate::peers::Peers;
+use crate::table::Table;
+use crate::twins::Twins;
+
+/// What all connections share, apart from the connections.
+struct Shared {
+    limits: Limits,
+    counters: Counters,
+    twins: Twins,
+    peers: Peers,
+    resyncs: Vec<Resync>,
+    now_ns: u64,
+}
+
+impl Shared {
+    fn context<'a>(&'a mut self, out: &'a mut dyn FnMut(RawTransaction)) -> Context<'a> {
+        Context {
+            limits: &self.limits,
+            counters: &mut self.counters,
+            twins: &mut self.twins,
+            peers: &mut self.peers,
+            resyncs: &mut self.resyncs,
+            now_ns: self.now_ns,
+            out,
+        }
+    }
+}
+
+/// Turns events into transactions.
+pub struct Assembler {
+    shared: Shared,
+    table: Table,
+    early: Early,
+    /// Connections that wait for time to pass.
+    waiting: Vec<ConnectionId>,
+    /// Bytes of wire data that connections hold.
+    weight: usize,
+}
+
+impl Assembler {
+    /// An assembler that knows no connection.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let peers = Peers::new(limits.peers_max);
+        let shared = Shared {
+            limits,
+            counters: Counters::default(),
+            twins: Twins::new(),
+            peers,
+            resyncs: Vec::new(),
+            now_ns: 0,
+        };
+        Self { shared, table: Table::new(), early: Early::new(), waiting: Vec::new(), weight: 0 }
+    }
+
+    /// Takes one event; transactions that it completes are handed to `out` at once.
+    pub fn event(&mut self, event: &Event<'_>, out: &mut impl FnMut(RawTransaction)) {
+        match *event {
+            Event::Segment(ref segment) => self.segment(segment, out),
+            Event::BodyEnd { connection, direction, time_ns, sequence, octets } => {
+                self.shared.now_ns = time_ns;
+                self.with(connection, out, |c, cx| c.body_end(direction, time_ns, sequence, octets, cx));
+            }
+            Event::Finished { connection, direction, time_ns, sequence } => {
+                self.shared.now_ns = time_ns;
+                self.with(connection, out, |c, cx| c.finished(direction, time_ns, sequence, cx));
+            }
+            Event::Closed { connection, time_ns, reason } => {
+                self.shared.now_ns = time_ns;
+                self.close(connection, time_ns, reason, out);
+            }
+            Event::Peer { netns, source, destination, sequence, process } => {
+                self.shared.peers.add(netns, source, destination, sequence, process);
+            }
+        }
+    }
+
+    /// Time has passed: names holes that are too old, ends probations, gives up early segments and idle
+    /// connections. Once in 100 ms is enough. `now_ns`: nanoseconds since the Unix epoch.
+    pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(RawTransaction)) {
+        self.shared.now_ns = now_ns;
+        for id in std::mem::take(&mut self.waiting) {
+            let Some(connection) = self.table.get(id) else { continue };
+            let before = connection.weighed;
+            connection.tick(now_ns, &mut self.shared.context(out));
+            connection.weighed = connection.weight();
+            self.weight = self.weight - before + connection.weighed;
+            connection.attended = connection.waits();
+            if connection.attended {
+                self.waiting.push(id);
+            }
+        }
+        let before_ns = now_ns.saturating_sub(self.shared.limits.early_age_ns_max);
+        for list in self.early.take_older(before_ns) {
+            self.orphaned(&list, out);
+        }
+        while let Some(oldest) = self.table.oldest() {
+            if now_ns.saturating_sub(oldest.last_ns) < self.shared.limits.idle_ns_max {
+                break;
+            }
+            let id = oldest.id;
+            self.shared.counters.idle_connections += 1;
+            self.close(id, now_ns, CloseReason::Evicted, out);
+        }
+    }
+
+    /// The capture has ended: everything that is held is given out.
+    pub fn finish(&mut self, out: &mut impl FnMut(RawTransaction)) {
+        for list in self.early.take_older(u64::MAX) {
+            self.orphaned(&list, out);
+        }
+        let now_ns = self.shared.now_ns;
+        while let Some(id) = self.table.oldest().map(|c| c.id) {
+            self.close(id, now_ns, CloseReason::Evicted, out);
+        }
+        self.waiting.clear();
+    }
+
+    /// Takes the hints for the capturing side that have come up since the last call.
+    pub fn take_resyncs(&mut self) -> std::vec::Drain<'_, Resync> {
+        self.shared.resyncs.drain(..)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Messages that are held now. Walks over all connections.
+    #[must_use]
+    pub fn held(&self) -> Messages {
+        let mut held = Messages::default();
+        for exchange in self.table.iter().flat_map(|c| c.queue.iter().chain(&c.orphan)) {
+            held.add(exchange.tx.request.is_some(), exchange.tx.response.is_some());
+        }
+        held
+    }
+
+    /// Connections that are held now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes of wire data that connections hold now; early segments, which are few, are not among them.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.weight
+    }
+
+    fn segment(&mut self, segment: &Segment<'_>, out: &mut impl FnMut(RawTransaction)) {
+        self.shared.now_ns = segment.time_ns;
+        self.shared.counters.segments += 1;
+        self.shared.counters.bytes += segment.bytes.len() as u64;
+        if segment.flags & flags::EARLY != 0 {
+            if self.early.len() >= self.shared.limits.early_segments_max || !self.early.keep(segment) {
+                self.shared.counters.early_orphaned += 1;
+                self.shared.counters.stray_bytes += segment.bytes.len() as u64;
+            }
+            return;
+        }
+        if !self.with(segment.connection, out, |c, cx| c.segment(segment, cx)) {
+            self.add(segment, out);
+            self.with(segment.connection, out, |c, cx| c.segment(segment, cx));
+        }
+        let limits = &self.shared.limits;
+        if self.weight > limits.held_bytes_max {
+            self.shed(out);
+        }
+    }
+
+    /// Runs `action` on a connection and keeps the sums; false where there is no such connection.
+    fn with(
+        &mut self,
+        id: ConnectionId,
+        out: &mut dyn FnMut(RawTransaction),
+        action: impl FnOnce(&mut Connection, &mut Context<'_>),
+    ) -> bool {
+        let Some(connection) = self.table.touch(id) else { return false };
+        action(connection, &mut self.shared.context(out));
+        let weight = connection.weight();
+        self.weight = self.weight - connection.weighed + weight;
+        connection.weighed = weight;
+        if !connection.attended && connection.waits() {
+            connection.attended = true;
+            self.waiting.push(id);
+            if self.waiting.len() > 2 * self.shared.limits.connections_max {
+                // Nobody ticks: ids of connections that are over must not pile up.
+                let table = &mut self.table;
+                self.waiting.retain(|&id| table.get(id).is_some());
+                self.waiting.sort_unstable();
+                self.waiting.dedup();
+            }
+        }
+        true
+    }
+
+    /// A connection shows itself for the first time, by `segment`.
+    fn add(&mut self, segment: &Segment<'_>, out: &mut impl FnMut(RawTransaction)) {
+        if self.table.len() >= self.shared.limits.connections_max
+            && let Some(id) = self.table.oldest().map(|c| c.id)
+        {
+            self.evict(id, out);
+        }
+        self.shared.counters.connections += 1;
+        self.table.add(Connection::new(segment.connection, segment.netns));
+        if self.early.is_empty() {
+            return;
+        }
+        let Some(key) = early::key(segment) else { return };
+        for kept in self.early.take(&key) {
+            self.shared.counters.early_adopted += 1;
+            let early = Segment { connection: segment.connection, ..kept.segment() };
+            self.with(segment.connection, out, |c, cx| c.segment(&early, cx));
+        }
+    }
+
+    /// Early segments whose connection never showed itself: a connection of its own, which is over.
+    fn orphaned(&mut self, list: &[Kept], out: &mut impl FnMut(RawTransaction)) {
+        let Some(first) = list.first() else { return };
+        let mut connection = Connection::new(first.listener, first.netns);
+        let mut cx = self.shared.context(out);
+        for kept in list {
+            cx.counters.early_orphaned += 1;
+            connection.segment(&kept.segment(), &mut cx);
+        }
+        let now_ns = cx.now_ns;
+        connection.close(now_ns, CloseReason::Evicted, &mut cx);
+    }
+
+    fn close(
+        &mut self,
+        id: ConnectionId,
+        time_ns: u64,
+        reason: CloseReason,
+        out: &mut impl FnMut(RawTransaction),
+    ) {
+        let Some(mut connection) = self.table.remove(id) else { return };
+        self.weight -= connection.weighed;
+        connection.close(time_ns, reason, &mut self.shared.context(out));
+    }
+
+    fn evict(&mut self, id: ConnectionId, out: &mut impl FnMut(RawTransaction)) {
+        self.shared.counters.evicted_connections += 1;
+        let now_ns = self.shared.now_ns;
+        self.close(id, now_ns, CloseReason::Evicted, out);
+    }
+
+    /// Gives up connections, the most silent first, until the sum of what is held is within its limit.
+    fn shed(&mut self, out: &mut impl FnMut(RawTransaction)) {
+        while self.weight > self.shared.limits.held_bytes_max {
+            let Some(id) = self.table.oldest().map(|c| c.id) else { return };
+            self.evict(id, out);
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! One connection: its two directions brought into order, and the evidence that bytes will not come any more.
+//!
+//! A hole within a body is normal, because the capturing side passes over bodies. Any other hole is waited for.
+//! It is named a gap when one of these shows that the missing bytes were lost by the capture and not by the
+//! network: the capturing side says so (`LOST`); it walked on behind the hole (`START`) and the connection went
+//! on; the other direction acknowledges bytes behind it; too much is held back; it is too old.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+
+use headtrail_record::event::{
+    CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Resync, Segment, flags,
+};
+use headtrail_record::transaction::{IncompleteReason, RawTransaction};
+
+use crate::chunked::{Walk, last_chunk_line};
+use crate::counters::Counters;
+use crate::head::{Kind, kind};
+use crate::limits::Limits;
+use crate::packet;
+use crate::pairing::Exchange;
+use crate::peers::Peers;
+use crate::run::{Run, distance};
+use crate::stream::{State, Stream};
+use crate::twins::Twins;
+
+/// What all connections share.
+pub(crate) struct Context<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) twins: &'a mut Twins,
+    pub(crate) peers: &'a mut Peers,
+    pub(crate) resyncs: &'a mut Vec<Resync>,
+    pub(crate) now_ns: u64,
+    pub(crate) out: &'a mut dyn FnMut(RawTransaction),
+}
+
+/// Runs that begin a message behind a hole, without a sign of life from the other direction, until the hole is
+/// named a gap: two processors that race for the ring do not get that far apart.
+const STARTS_BEHIND_HOLE_MAX: usize = 4;
+/// Age at which a hole before a message start is named a gap, nanoseconds.
+const START_GRACE_NS: u64 = 100_000_000;
+/// Where requests go is not known yet.
+const NOWHERE: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
+
+/// One connection.
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) netns: u32,
+    /// Known since the first message.
+    pub(crate) request_direction: Option<Direction>,
+    pub(crate) source: Endpoint,
+    pub(crate) destination: Endpoint,
+    pub(crate) streams: [Stream; 2],
+    /// Exchanges whose request was seen, in order.
+    pub(crate) queue: VecDeque<Box<Exchange>>,
+    /// The exchange in progress of which no request was seen.
+    pub(crate) orphan: Option<Box<Exchange>>,
+    /// Number of the next exchange.
+    pub(crate) number: u32,
+    pub(crate) process: Option<ProcessRef>,
+    pub(crate) peer: Option<ProcessRef>,
+    pub(crate) peer_generation: u64,
+    /// Sequence number of the first request byte that was seen.
+    pub(crate) first_request: Option<u32>,
+    /// The first payload byte was seen, by direction.
+    pub(crate) fresh: [bool; 2],
+    /// The client sent a request while an earlier one was unanswered.
+    pub(crate) pipelined: bool,
+    /// Responses were lost: which request the next one answers is not known.
+    pub(crate) response_gap: Option<IncompleteReason>,
+    /// Responses that are still to come for requests that were given up.
+    pub(crate) owed: u32,
+    /// Where the last whole response ended.
+    pub(crate) last_response_end: Option<u32>,
+    /// Not HTTP/1, or not any more.
+    pub(crate) deaf: bool,
+    /// Stands on the list of connections that wait for time to pass.
+    pub(crate) attended: bool,
+    /// Bytes of wire data in the queue.
+    pub(crate) queue_bytes: usize,
+    /// What [`Connection::weight`] was when the assembler last asked.
+    pub(crate) weighed: usize,
+    pub(crate) last_ns: u64,
+}
+
+impl Connection {
+    pub(crate) fn new(id: ConnectionId, netns: u32) -> Self {
+        Self {
+            id,
+            netns,
+            request_direction: None,
+            source: NOWHERE,
+            destination: NOWHERE,
+            streams: [Stream::new(), Stream::new()],
+            queue: VecDeque::new(),
+            orphan: None,
+            number: 0,
+            process: None,
+            peer: None,
+            peer_generation: 0,
+            first_request: None,
+            fresh: [false; 2],
+            pipelined: false,
+            response_gap: None,
+            owed: 0,
+            last_response_end: None,
+            deaf: false,
+            attended: false,
+            queue_bytes: 0,
+            weighed: 0,
+            last_ns: 0,
+        }
+    }
+
+    /// Bytes of wire data that are held.
+    pub(crate) fn weight(&self) -> usize {
+        self.queue_bytes + self.streams[0].weight() + self.streams[1].weight()
+    }
+
+    /// Something is held that time alone may decide.
+    pub(crate) fn waits(&self) -> bool {
+        self.streams.iter().any(|s| s.held.is_some())
+            || self.queue.front().is_some_and(|e| e.probation.is_some())
+    }
+
+    /// Takes a segment.
+    pub(crate) fn segment(&mut self, segment: &Segment<'_>, cx: &mut Context<'_>) {
+        if segment.process.is_some() {
+            self.process = segment.process;
+        }
+        self.last_ns = segment.time_ns;
+        if self.deaf {
+            return;
+        }
+        let direction = segment.direction;
+        let run = Run::of(segment);
+        let other = direction.reverse();
+        if self.streams[other.index()].held.is_some() {
+            self.went_on(other, &run, cx);
+        }
+        let index = direction.index();
+        self.fresh[index] |= run.has(flags::FRESH);
+        let stream = &self.streams[index];
+        if stream.held.is_none()
+            && stream.synced
+            && stream.next == run.sequence
+            && stream.state != State::Close
+        {
+            self.feed(direction, run, cx);
+        } else if !self.offer(direction, run, cx) {
+            self.hold(direction, &run, cx);
+        }
+        if self.streams[index].held.is_some() {
+            self.drain(direction, cx);
+        }
+        if let Some((sequence, octets, time_ns)) = self.streams[index].body_end
+            && self.streams[index].in_body()
+        {
+            self.streams[index].body_end = None;
+            self.body_end(direction, time_ns, sequence, octets, cx);
+        }
+        self.hint(direction, &run, cx);
+    }
+
+    /// Gives a run to the parser, unless bytes before it must be waited for.
+    fn offer(&mut self, direction: Direction, mut run: Run<'_>, cx: &mut Context<'_>) -> bool {
+        let index = direction.index();
+        if !self.streams[index].synced && !self.sync(direction, &run) {
+            return false;
+        }
+        let start = run.is_start() && !run.has(flags::RAW);
+        let stream = &mut self.streams[index];
+        // The end of a long body may lie farther away than serial arithmetic reaches.
+        if let State::Length { remaining } = stream.state
+            && start
+            && run.sequence == stream.next.wrapping_add(remaining as u32)
+        {
+            stream.pass(remaining);
+            self.complete(direction, Some(run.time_ns), cx);
+        }
+        let stream = &mut self.streams[index];
+        let hole = distance(stream.next, run.sequence);
+        if hole < 0 {
+            stream.trim(&mut run);
+            if run.bytes.is_empty() {
+                cx.counters.duplicate_segments += 1;
+                return true;
+            }
+        } else if hole > 0 && !self.cross(direction, &run, hole as u64, cx) {
+            return false;
+        }
+        if self.streams[index].state == State::Close && run.is_start() && start {
+            // The capturing side knows where the body ended.
+            self.complete(direction, Some(run.time_ns), cx);
+        }
+        self.feed(direction, run, cx);
+        true
+    }
+
+    /// Goes to the beginning of a run behind a hole, where the missing bytes need not be known.
+    fn cross(&mut self, direction: Direction, run: &Run<'_>, hole: u64, cx: &mut Context<'_>) -> bool {
+        let start = run.is_start() && !run.has(flags::RAW);
+        let stream = &mut self.streams[direction.index()];
+        match stream.state {
+            State::Lost | State::Tunnel => stream.next = run.sequence,
+            State::Close => {
+                stream.octets = stream.octets.map(|o| o.saturating_add(hole));
+                stream.pass(hole);
+            }
+            State::SkipHead(ref mut line) => {
+                *line = crate::stream::EmptyLine::None;
+                stream.pass(hole);
+                if start {
+                    self.complete(direction, Some(run.time_ns), cx);
+                }
+            }
+            State::Length { remaining } if hole <= remaining => {
+                stream.pass(hole);
+                stream.state = State::Length { remaining: remaining - hole };
+                if hole == remaining {
+                    self.complete(direction, Some(run.time_ns), cx);
+                }
+            }
+            State::Chunked(ref mut walk) if hole <= walk.data_remaining() => {
+                walk.pass(hole);
+                stream.pass(hole);
+            }
+            State::Chunked(_) if run.packet_end == stream.packet_end && is_chunked_end(run) => {
+                stream.pass(hole);
+                stream.state = State::Chunked(Walk::behind_unknown(run.bytes));
+            }
+            // The empty line alone, or with the last-chunk line, was passed over.
+            State::Trailers if start && stream.partial.is_none() && matches!(hole, 2 | 5 | 7) => {
+                stream.pass(hole);
+                self.complete(direction, Some(run.time_ns), cx);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Decides where a direction begins.
+    fn sync(&mut self, direction: Direction, run: &Run<'_>) -> bool {
+        let index = direction.index();
+        let stream = &mut self.streams[index];
+        let first_held = stream.held.as_ref().and_then(|h| h.pieces.first());
+        let behind_held = first_held.is_some_and(|p| distance(p.sequence, run.sequence) > 0);
+        let plausible = || {
+            let blank = run.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+            kind(&run.bytes[blank..]) != Kind::Other
+        };
+        let from = match stream.base {
+            // A connection that was joined may still finish an earlier response before the base.
+            Some(base) if self.fresh[index] || distance(base, run.sequence) >= 0 => base,
+            _ if run.is_start() => run.sequence,
+            // Of a connection seen from its first byte on, what is held back already lies before this run or behind.
+            _ if !(self.fresh[index] && behind_held) && plausible() => run.sequence,
+            _ if self.fresh[index] && !run.has(flags::RAW) => run.sequence,
+            _ => return false,
+        };
+        stream.synced = true;
+        stream.next = from;
+        true
+    }
+
+    fn hold(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
+        let index = direction.index();
+        cx.counters.reordered_segments += 1;
+        self.streams[index].hold(run);
+        if run.has(flags::LOST) || run.has(flags::JOINED) {
+            self.resolve(direction, cx);
+        }
+        let starts = |s: &Stream| {
+            let pieces = s.held.as_ref().map_or(&[][..], |h| &h.pieces);
+            pieces.iter().filter(|p| p.flags & (flags::START | flags::RAW) == flags::START).count()
+        };
+        while self.streams[index].holds_too_much(cx.limits)
+            || starts(&self.streams[index]) >= STARTS_BEHIND_HOLE_MAX
+        {
+            self.resolve(direction, cx);
+            self.drain(direction, cx);
+        }
+    }
+
+    /// Gives the parser what is held back, as far as it may go on.
+    fn drain(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let index = direction.index();
+        while let Some(since_ns) = self.streams[index].held.as_ref().map(|h| h.since_ns) {
+            let Some(piece) = self.streams[index].take_held() else { return };
+            if self.deaf {
+                continue;
+            }
+            if !self.offer(direction, piece.run(), cx) {
+                self.streams[index].put_back(piece, since_ns);
+                return;
+            }
+        }
+    }
+
+    /// The other direction shows a sign of life: `run`. What `direction` waits for may be known to be lost.
+    fn went_on(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
+        let acknowledged = packet::acknowledgement(run.headers);
+        while let Some(held) = &self.streams[direction.index()].held {
+            let Some(first) = held.pieces.first() else { return };
+            let walked_on = held.pieces.iter().any(|p| p.flags & (flags::START | flags::RAW) == flags::START);
+            let received = acknowledged.is_some_and(|a| distance(first.sequence, a) > 0);
+            if !walked_on && !received {
+                return;
+            }
+            self.resolve(direction, cx);
+            self.drain(direction, cx);
+        }
+    }
+
+    /// Names the first hole of a direction a gap, and goes on behind it.
+    pub(crate) fn resolve(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        let index = direction.index();
+        let Some(piece) = self.streams[index].take_held() else { return };
+        let run = piece.run();
+        let reason = if run.has(flags::LOST) {
+            IncompleteReason::RingFull
+        } else if run.has(flags::JOINED) {
+            IncompleteReason::Joined
+        } else {
+            IncompleteReason::Gap
+        };
+        let stream = &mut self.streams[index];
+        if !stream.synced {
+            stream.synced = true;
+            stream.next = run.sequence;
+            stream.state = if self.fresh[index] { State::Boundary } else { State::Lost };
+            self.offer(direction, run, cx);
+            return;
+        }
+        if matches!(stream.state, State::Chunked(_)) && is_chunked_end(&run) && !run.has(flags::RAW) {
+            stream.pass(distance(stream.next, run.sequence).max(0) as u64);
+            stream.state = State::Chunked(Walk::behind_unknown(run.bytes));
+            self.offer(direction, run, cx);
+            return;
+        }
+        if let State::Length { remaining } = stream.state {
+            // The hole holds the rest of the body.
+            stream.pass(remaining);
+            self.complete(direction, Some(run.time_ns), cx);
+        }
+        let stream = &mut self.streams[index];
+        let at_boundary = matches!(stream.state, State::Boundary);
+        if !matches!(stream.state, State::Boundary | State::Lost | State::Tunnel) {
+            self.cut(direction, reason, cx);
+        }
+        let stream = &mut self.streams[index];
+        if distance(stream.next, run.sequence) > 0 && stream.state != State::Tunnel {
+            cx.counters.gaps += 1;
+            cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
+            stream.gap = stream.gap.or(Some((reason, at_boundary)));
+            stream.state = State::Lost;
+            stream.next = run.sequence;
+        }
+        self.offer(direction, run, cx);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now_ns: u64, cx: &mut Context<'_>) {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            while let Some(held) = &self.streams[direction.index()].held {
+                let walked_on =
+                    held.pieces.iter().any(|p| p.flags & (flags::START | flags::RAW) == flags::START);
+                let patience = if walked_on { START_GRACE_NS } else { cx.limits.hole_age_ns_max };
+                if now_ns.saturating_sub(held.since_ns) < patience {
+                    break;
+                }
+                self.resolve(direction, cx);
+                self.drain(direction, cx);
+            }
+        }
+        if let Some(front) = self.queue.front_mut()
+            && front.probation.is_some_and(|since| now_ns.saturating_sub(since) >= cx.limits.probation_ns)
+        {
+            front.probation = None;
+            self.pump(cx);
+        }
+    }
+
+    /// A body that was passed over has ended.
+    pub(crate) fn body_end(
+        &mut self,
+        direction: Direction,
+        time_ns: u64,
+        sequence: u32,
+        octets: u64,
+        cx: &mut Context<'_>,
+    ) {
+        self.last_ns = time_ns;
+        let stream = &mut self.streams[direction.index()];
+        match stream.state {
+            State::Length { remaining } if sequence == stream.next.wrapping_add(remaining as u32) => {
+                stream.pass(remaining);
+                self.complete(direction, Some(time_ns), cx);
+            }
+            State::Chunked(_) if distance(stream.next, sequence) >= 0 => {
+                stream.octets = Some(octets);
+                stream.pass(distance(stream.next, sequence) as u64);
+                stream.state = State::Trailers;
+            }
+            State::Boundary | State::Head | State::SkipHead(_) | State::Lost
+                if distance(stream.next, sequence) > 0 =>
+            {
+                stream.body_end = Some((sequence, octets, time_ns));
+            }
+            _ => {}
+        }
+        self.drain(direction, cx);
+    }
+
+    /// A direction is finished (FIN).
+    pub(crate) fn finished(
+        &mut self,
+        direction: Direction,
+        time_ns: u64,
+        sequence: u32,
+        cx: &mut Context<'_>,
+    ) {
+        self.last_ns = time_ns;
+        let stream = &mut self.streams[direction.index()];
+        let rest = distance(stream.next, sequence);
+        match stream.state {
+            State::Length { remaining } if sequence == stream.next.wrapping_add(remaining as u32) => {
+                stream.pass(remaining);
+                self.complete(direction, Some(time_ns), cx);
+            }
+            State::Length { remaining } if rest > 0 && (rest as u64) < remaining => {
+                stream.pass(rest as u64);
+                stream.state = State::Length { remaining: remaining - rest as u64 };
+            }
+            State::Close => {
+                // What was passed over may be more than half the sequence space, but no more than all of it.
+                let rest = u64::from(sequence.wrapping_sub(stream.next));
+                stream.octets = stream.octets.map(|o| o.saturating_add(rest));
+                stream.pass(rest);
+                self.complete(direction, Some(time_ns), cx);
+            }
+            State::Trailers if stream.partial.is_none() && matches!(rest, 2 | 5 | 7) => {
+                stream.pass(rest as u64);
+                self.complete(direction, Some(time_ns), cx);
+            }
+            _ => {}
+        }
+    }
+
+    /// The connection is over: everything held is given out.
+    pub(crate) fn close(&mut self, time_ns: u64, reason: CloseReason, cx: &mut Context<'_>) {
+        let requests = self.request_direction.unwrap_or(Direction::Ingress);
+        for direction in [requests, requests.reverse()] {
+            while self.streams[direction.index()].held.is_some() {
+                self.resolve(direction, cx);
+                self.drain(direction, cx);
+            }
+        }
+        for direction in [requests, requests.reverse()] {
+            match self.streams[direction.index()].state {
+                State::Boundary | State::Lost | State::Tunnel => {}
+                State::Close if reason == CloseReason::Fin => self.complete(direction, Some(time_ns), cx),
+                _ => self.cut(direction, IncompleteReason::ClosedEarly, cx),
+            }
+        }
+        self.give_up_all(cx);
+    }
+
+    /// Tells the capturing side where the next message begins, so that it may walk by itself again.
+    fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
+        const REACH: u64 = i32::MAX as u64;
+        let stream = &mut self.streams[direction.index()];
+        if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
+            return;
+        }
+        let sequence = match stream.state {
+            State::Boundary => stream.next,
+            State::Length { remaining } if remaining <= REACH => stream.next.wrapping_add(remaining as u32),
+            _ => return,
+        };
+        stream.hint_due = false;
+        if cx.resyncs.len() < cx.limits.resyncs_max {
+            cx.resyncs.push(Resync { connection: self.id, direction, sequence });
+        } else {
+            cx.counters.dropped_resyncs += 1;
+        }
+    }
+}
+
+/// The run goes on with the last-chunk line, behind chunk-data that was passed over.
+fn is_chunked_end(run: &Run<'_>) -> bool {
+    let bytes = run.bytes.strip_prefix(b"\r\n").unwrap_or(run.bytes);
+    !run.is_start() && last_chunk_line(bytes).is_some_and(|len| len > 0)
+}

@@ -1,0 +1,304 @@
+//! The parser of one direction: it walks over runs that are in order, from message to message.
+
+use headtrail_record::event::{Direction, flags};
+use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
+
+use crate::chunked::{Step, last_chunk_line};
+use crate::connection::{Connection, Context};
+use crate::head::{self, Kind, Parsed};
+use crate::run::{Run, distance};
+use crate::stream::{EmptyLine, Partial, State};
+
+/// First bytes of a head in which its kind is looked for with every run; after them only at line ends.
+const EARLY_KIND_BYTES: usize = 64;
+
+/// How a message's head came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Came {
+    /// Whole.
+    Whole,
+    /// Longer than the limit; what is there is its beginning, and the rest follows.
+    Truncated,
+    /// What is there is its beginning, and nothing follows.
+    Cut(IncompleteReason),
+}
+
+impl Connection {
+    /// Walks over a run that begins at the next byte of its direction.
+    pub(crate) fn feed(&mut self, direction: Direction, mut run: Run<'_>, cx: &mut Context<'_>) {
+        let index = direction.index();
+        self.streams[index].packet_end = run.packet_end;
+        loop {
+            if self.deaf {
+                return;
+            }
+            let stream = &mut self.streams[index];
+            match stream.state {
+                State::Tunnel => {
+                    stream.pass(run.bytes.len() as u64);
+                    return;
+                }
+                State::Lost => {
+                    if run.is_start() || (run.has(flags::RAW) && begins_message(run.bytes)) {
+                        stream.state = State::Boundary;
+                    } else {
+                        cx.counters.stray_bytes += run.bytes.len() as u64;
+                        stream.pass(run.bytes.len() as u64);
+                        return;
+                    }
+                }
+                State::Boundary => {
+                    // Empty lines before a message are no part of it (RFC 9112, 2.2).
+                    let blank = run.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                    if blank > 0 {
+                        let start = run.flags & flags::START;
+                        stream.take(&mut run, blank);
+                        run.flags |= start;
+                    }
+                    if run.bytes.is_empty() {
+                        return;
+                    }
+                    stream.at = 0;
+                    self.begin_head(direction, &mut run, cx);
+                }
+                State::Head => self.more_of_head(direction, &mut run, cx),
+                State::SkipHead(mut line) => {
+                    let end = line.find(run.bytes);
+                    let count = end.unwrap_or(run.bytes.len());
+                    stream.take(&mut run, count);
+                    stream.state = State::SkipHead(line);
+                    if end.is_some() {
+                        self.after_skipped_head(direction, run.time_ns, cx);
+                    }
+                }
+                State::Length { remaining } => {
+                    if self.walk_length(direction, &mut run, remaining, cx) {
+                        return;
+                    }
+                }
+                State::Chunked(mut walk) => match walk.step(run.bytes) {
+                    Step::More => {
+                        let count = run.bytes.len();
+                        stream.take(&mut run, count);
+                        stream.state = State::Chunked(walk);
+                    }
+                    Step::Last(count) => {
+                        stream.take(&mut run, count);
+                        stream.octets = walk.octets();
+                        stream.state = State::Trailers;
+                    }
+                    Step::Invalid => {
+                        stream.octets = None;
+                        stream.state = State::Close;
+                        if let Some(exchange) = self.in_progress(direction) {
+                            exchange.note(Anomaly::ChunkInvalid);
+                        }
+                    }
+                },
+                State::Trailers => self.more_of_trailers(direction, &mut run, cx),
+                State::Close => {
+                    let rest = distance(run.end(), run.packet_end).max(0) as u64;
+                    let count = run.bytes.len() as u64 + rest;
+                    stream.octets = stream.octets.map(|o| o.saturating_add(count));
+                    stream.pass(count);
+                    return;
+                }
+            }
+            if run.bytes.is_empty()
+                && !matches!(self.streams[index].state, State::Length { .. } | State::Close)
+            {
+                return;
+            }
+        }
+    }
+
+    /// True: the run ends within the body.
+    fn walk_length(
+        &mut self,
+        direction: Direction,
+        run: &mut Run<'_>,
+        remaining: u64,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let stream = &mut self.streams[direction.index()];
+        let here = remaining.min(run.bytes.len() as u64);
+        stream.take(run, here as usize);
+        let mut remaining = remaining - here;
+        if remaining > 0 {
+            // What follows in the same packet was passed over, because it is body.
+            let rest = (distance(stream.next, run.packet_end).max(0) as u64).min(remaining);
+            stream.pass(rest);
+            remaining -= rest;
+        }
+        stream.state = State::Length { remaining };
+        if remaining > 0 {
+            return true;
+        }
+        self.complete(direction, Some(run.time_ns), cx);
+        run.bytes.is_empty()
+    }
+
+    /// At the first byte of a message.
+    fn begin_head(&mut self, direction: Direction, run: &mut Run<'_>, cx: &mut Context<'_>) {
+        if let Parsed::Whole(head, len) = head::parse(run.bytes, cx.limits)
+            && len <= cx.limits.head_bytes_max
+        {
+            let begin = run.begin();
+            self.streams[direction.index()].take(run, len);
+            self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
+            return;
+        }
+        if head::kind(run.bytes) == Kind::Other {
+            self.not_a_message(direction, run, 0, cx);
+            return;
+        }
+        let stream = &mut self.streams[direction.index()];
+        stream.partial = Some(Box::new(Partial { bytes: Vec::new(), begin: Some(run.begin()) }));
+        stream.state = State::Head;
+    }
+
+    /// Within a head whose beginning is kept.
+    fn more_of_head(&mut self, direction: Direction, run: &mut Run<'_>, cx: &mut Context<'_>) {
+        let limit = cx.limits.head_bytes_max;
+        let stream = &mut self.streams[direction.index()];
+        let Some(partial) = &mut stream.partial else {
+            stream.state = State::Lost;
+            return;
+        };
+        let old = partial.bytes.len();
+        let room = limit.saturating_sub(old).min(run.bytes.len());
+        let new = &run.bytes[..room];
+        partial.bytes.extend_from_slice(new);
+        // An empty line may have begun in the two bytes before.
+        let end = head::head_end(&partial.bytes, old.saturating_sub(2));
+        if end.is_none() && partial.bytes.len() < limit {
+            let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
+            let other = tell && head::kind(&partial.bytes) == Kind::Other;
+            if other {
+                self.not_a_message(direction, run, old, cx);
+            } else {
+                stream.take(run, room);
+            }
+            return;
+        }
+        let Some(mut whole) = stream.partial.take() else { return };
+        let Some(begin) = whole.begin.take() else { return };
+        let len = end.unwrap_or(whole.bytes.len());
+        whole.bytes.truncate(len);
+        if head::kind(&whole.bytes) == Kind::Other
+            || (end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other)
+        {
+            self.not_a_message(direction, run, old, cx);
+            return;
+        }
+        stream.take(run, len - old);
+        let (head, came) = match end {
+            Some(_) => (head::read(&whole.bytes, cx.limits), Came::Whole),
+            None => (head::split(&whole.bytes, true, cx.limits), Came::Truncated),
+        };
+        self.begin(direction, head, begin, came, run.time_ns, cx);
+        if came == Came::Truncated {
+            let stream = &mut self.streams[direction.index()];
+            if stream.state != State::Lost {
+                stream.state = State::SkipHead(EmptyLine::after(&whole.bytes));
+            }
+        }
+    }
+
+    /// Behind a head, or a trailer section, that was longer than the limit.
+    fn after_skipped_head(&mut self, direction: Direction, time_ns: u64, cx: &mut Context<'_>) {
+        match self.streams[direction.index()].after_skip.take() {
+            Some(body) => self.set_body(direction, body, time_ns, cx),
+            None => self.complete(direction, Some(time_ns), cx),
+        }
+    }
+
+    /// The bytes of a run, and `before` bytes that were kept, are no message.
+    fn not_a_message(
+        &mut self,
+        direction: Direction,
+        run: &mut Run<'_>,
+        before: usize,
+        cx: &mut Context<'_>,
+    ) {
+        let first = self.request_direction.is_none() && self.number == 0;
+        let at_start = self.fresh[direction.index()] || run.is_start();
+        let stream = &mut self.streams[direction.index()];
+        cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
+        stream.partial = None;
+        let count = run.bytes.len();
+        stream.take(run, count);
+        if first && at_start {
+            self.deaf = true;
+            self.streams.iter_mut().for_each(|s| s.held = None);
+            cx.counters.other_connections += 1;
+            return;
+        }
+        stream.stray = true;
+        stream.state = State::Lost;
+    }
+
+    /// In the trailer section (RFC 9112, 7.1.2), or at the last-chunk line before it where the body was passed over.
+    fn more_of_trailers(&mut self, direction: Direction, run: &mut Run<'_>, cx: &mut Context<'_>) {
+        let limit = cx.limits.head_bytes_max;
+        let stream = &mut self.streams[direction.index()];
+        let partial =
+            stream.partial.get_or_insert_with(|| Box::new(Partial { bytes: Vec::new(), begin: None }));
+        let old = partial.bytes.len();
+        let room = limit.saturating_sub(old).min(run.bytes.len());
+        partial.bytes.extend_from_slice(&run.bytes[..room]);
+        let line = match last_chunk_line(&partial.bytes) {
+            Some(0) if partial.bytes.len() < limit => {
+                stream.take(run, room);
+                return;
+            }
+            Some(len) => len,
+            None => 0,
+        };
+        let section = &partial.bytes[line..];
+        let end = match section {
+            [b'\n', ..] => Some(line + 1),
+            [b'\r', b'\n', ..] => Some(line + 2),
+            _ => head::head_end(&partial.bytes, old.saturating_sub(2).max(line)),
+        };
+        let Some(end) = end else {
+            let full = (partial.bytes.len() >= limit).then(|| EmptyLine::after(&partial.bytes));
+            stream.take(run, room);
+            if let Some(line) = full {
+                stream.partial = None;
+                stream.state = State::SkipHead(line);
+                let at = stream.at;
+                let side = self.side(direction);
+                if let Some(exchange) = self.in_progress(direction) {
+                    exchange.mark(IncompleteReason::Truncated, side, Some(at));
+                }
+            }
+            return;
+        };
+        let Some(partial) = stream.partial.take() else { return };
+        stream.take(run, end - old);
+        if end - line > 2 {
+            self.add_trailers(direction, &partial.bytes[line..end], cx);
+        }
+        self.complete(direction, Some(run.time_ns), cx);
+    }
+
+    fn add_trailers(&mut self, direction: Direction, section: &[u8], cx: &Context<'_>) {
+        let side = self.side(direction);
+        let Some(exchange) = self.in_progress(direction) else { return };
+        let message = match side {
+            Side::Request => exchange.tx.request.as_mut(),
+            Side::Response => exchange.tx.response.as_mut(),
+        };
+        if let Some(message) = message {
+            let facts = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
+            facts.anomalies.append_to(&mut exchange.tx.anomalies);
+            self.queue_bytes += section.len();
+        }
+    }
+}
+
+/// The bytes begin with a whole start-line.
+fn begins_message(bytes: &[u8]) -> bool {
+    matches!(head::kind(bytes), Kind::Request | Kind::Response)
+}

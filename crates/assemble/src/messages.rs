@@ -1,0 +1,534 @@
+//! The life of a message within its exchange: begun, complete or cut, given out.
+
+use headtrail_record::event::Direction;
+use headtrail_record::transaction::{
+    Anomaly, IncompleteReason, Message, RawTransaction, Role, Side, StartLine,
+};
+
+use crate::chunked::Walk;
+use crate::connection::{Connection, Context};
+use crate::feed::Came;
+use crate::framing::{Body, request_body, response_body};
+use crate::head::{self, Head, Kind};
+use crate::packet;
+use crate::pairing::{Exchange, Target};
+use crate::run::{Begin, distance};
+use crate::stream::State;
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+impl Connection {
+    pub(crate) fn side(&self, direction: Direction) -> Side {
+        if self.request_direction == Some(direction) { Side::Request } else { Side::Response }
+    }
+
+    /// The exchange whose message is being read in a direction.
+    pub(crate) fn in_progress(&mut self, direction: Direction) -> Option<&mut Exchange> {
+        let exchange = match self.side(direction) {
+            Side::Request => self.queue.back_mut().filter(|e| !e.request_done),
+            Side::Response if self.orphan.is_some() => {
+                self.orphan.as_mut().filter(|e| e.tx.response.is_some())
+            }
+            Side::Response => self.queue.front_mut().filter(|e| e.tx.response.is_some() && !e.response_done),
+        };
+        exchange.map(|e| &mut **e)
+    }
+
+    /// A head has been read.
+    pub(crate) fn begin(
+        &mut self,
+        direction: Direction,
+        head: Head,
+        begin: Begin,
+        came: Came,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        let is_request = matches!(head.start, StartLine::Request { .. });
+        if self.request_direction.is_none() {
+            self.decide_role(if is_request { direction } else { direction.reverse() }, direction, &begin);
+        }
+        let index = direction.index();
+        if (self.request_direction == Some(direction)) != is_request {
+            // A request among responses, or the other way round.
+            cx.counters.stray_bytes += head.text.len() as u64;
+            self.streams[index].stray = true;
+            self.streams[index].state = State::Lost;
+            return;
+        }
+        let other = &mut self.streams[direction.reverse().index()];
+        if !other.synced && other.base.is_none() {
+            other.base = begin.acknowledgement;
+        }
+        let stream = &mut self.streams[index];
+        stream.hint_due = true;
+        let mut named = head.facts.anomalies;
+        if std::mem::take(&mut stream.stray) {
+            named.add(Anomaly::StrayBytes);
+        }
+        if std::mem::take(&mut stream.overlap_differs) {
+            named.add(Anomaly::OverlapDiffers);
+        }
+        let mut head = head;
+        head.facts.anomalies = named;
+        if is_request {
+            self.begin_request(direction, head, begin, came, time_ns, cx);
+        } else {
+            self.begin_response(direction, head, begin, came, time_ns, cx);
+        }
+    }
+
+    fn decide_role(&mut self, requests: Direction, direction: Direction, begin: &Begin) {
+        self.request_direction = Some(requests);
+        if let Some(ends) = packet::ends(begin.headers.as_slice()) {
+            let client_sent = requests == direction;
+            self.source = if client_sent { ends.source } else { ends.destination };
+            self.destination = if client_sent { ends.destination } else { ends.source };
+        }
+    }
+
+    fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
+        let number = self.number;
+        self.number = self.number.wrapping_add(1);
+        Box::new(Exchange {
+            tx: RawTransaction {
+                connection: self.id,
+                number,
+                netns: self.netns,
+                source: self.source,
+                destination: self.destination,
+                role: if requests == Direction::Ingress { Role::Server } else { Role::Client },
+                request_direction: requests,
+                request: None,
+                interim: Vec::new(),
+                response: None,
+                process: None,
+                peer_process: None,
+                incomplete: Vec::new(),
+                anomalies: Vec::new(),
+            },
+            request_done: false,
+            response_done: false,
+            acknowledgement: None,
+            barrier: None,
+            probation: None,
+            head: false,
+            connect: false,
+        })
+    }
+
+    fn begin_request(
+        &mut self,
+        direction: Direction,
+        head: Head,
+        begin: Begin,
+        came: Came,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        self.confirm(cx);
+        let index = direction.index();
+        if self.sees_pipelining(begin.acknowledgement) {
+            self.pipelined = true;
+        }
+        let barrier = self.barrier(index, &begin);
+        if self.queue.len() >= cx.limits.pending_transactions_max {
+            self.give_up_oldest(cx);
+        }
+        let mut facts = head.facts;
+        let mut body = request_body(&mut facts);
+        let mut exchange = self.exchange(direction);
+        exchange.acknowledgement = begin.acknowledgement;
+        exchange.barrier = barrier;
+        if let StartLine::Request { method, .. } = head.start {
+            exchange.head = method.get(&head.text) == b"HEAD";
+            exchange.connect = method.get(&head.text) == b"CONNECT";
+        }
+        facts.anomalies.append_to(&mut exchange.tx.anomalies);
+        let connect = exchange.connect;
+        if connect {
+            body = Body::None;
+        }
+        exchange.tx.request = Some(self.message(head, begin));
+        self.queue.push_back(exchange);
+        cx.counters.started.requests += 1;
+        self.after_head(direction, body, came, time_ns, cx);
+        if connect && came == Came::Whole {
+            // What follows is HTTP only if the answer is a refusal (RFC 9110, 9.3.6).
+            self.streams[index].state = State::Tunnel;
+        }
+    }
+
+    /// Requests before this one may be missing: why.
+    fn barrier(&mut self, index: usize, begin: &Begin) -> Option<IncompleteReason> {
+        let gap = self.streams[index].gap.take();
+        let first = self.first_request.is_none();
+        self.first_request = self.first_request.or(Some(begin.sequence));
+        // Of a connection that was joined earlier requests may still be unanswered.
+        let joined = first && !self.fresh[index] && begin.acknowledgement.is_some();
+        let Some((reason, at_boundary)) = gap else { return joined.then_some(IncompleteReason::Joined) };
+        if at_boundary && begin.acknowledgement.is_some() && begin.acknowledgement == self.last_response_end {
+            // A whole request was lost, and the client went on without an answer to it.
+            self.pipelined = true;
+        }
+        Some(reason)
+    }
+
+    fn begin_response(
+        &mut self,
+        direction: Direction,
+        head: Head,
+        begin: Begin,
+        came: Came,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        let StartLine::Status { status, .. } = head.start else { return };
+        let index = direction.index();
+        if let Some((reason, _)) = self.streams[index].gap.take() {
+            self.response_gap = Some(reason);
+            if std::mem::take(&mut self.owed) > 0 {
+                self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
+            }
+        }
+        let interim = status / 100 == 1 && status != SWITCHING_PROTOCOLS;
+        if self.orphan.is_none() {
+            self.choose(direction, &begin, interim, cx);
+        }
+        if let Some(acknowledgement) = begin.acknowledgement {
+            self.request_was_received(direction.reverse(), acknowledgement, begin.first_ns, cx);
+        }
+        let mut facts = head.facts;
+        let message = self.message(head, begin);
+        let at = self.streams[index].at;
+        let Some(exchange) = self.orphan.as_mut().or(self.queue.front_mut()) else { return };
+        if interim {
+            facts.anomalies.append_to(&mut exchange.tx.anomalies);
+            exchange.tx.interim.push(message);
+            match came {
+                Came::Whole => {}
+                Came::Truncated => exchange.mark(IncompleteReason::Truncated, Side::Response, Some(at)),
+                Came::Cut(reason) => exchange.mark(reason, Side::Response, Some(at)),
+            }
+            self.streams[index].state = State::Boundary;
+            return;
+        }
+        let mut body = response_body(&mut facts, status, exchange.head);
+        facts.anomalies.append_to(&mut exchange.tx.anomalies);
+        if opens_tunnel(exchange, status) {
+            body = Body::None;
+        }
+        exchange.tx.response = Some(message);
+        cx.counters.started.responses += 1;
+        self.after_head(direction, body, came, time_ns, cx);
+    }
+
+    /// Finds the exchange that a response belongs to, or makes one.
+    fn choose(&mut self, direction: Direction, begin: &Begin, interim: bool, cx: &mut Context<'_>) {
+        let target = self.target(begin.sequence);
+        match target {
+            Target::Front => self.response_gap = None,
+            Target::BackOnProbation => {
+                while self.queue.len() > 1 {
+                    let Some(exchange) = self.queue.pop_front() else { break };
+                    self.unanswered(exchange, cx);
+                }
+                if let Some(back) = self.queue.back_mut() {
+                    back.barrier = None;
+                    back.probation = Some(begin.first_ns);
+                }
+                self.response_gap = None;
+            }
+            Target::None | Target::Owed => {
+                self.contradict(cx);
+                let requests = direction.reverse();
+                let mut exchange = self.exchange(requests);
+                exchange.request_done = true;
+                exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
+                let barrier = self.queue.iter().find_map(|e| e.barrier);
+                let stream = &self.streams[requests.index()];
+                let behind = begin.acknowledgement.is_some_and(|a| distance(stream.next, a) > 0);
+                if target == Target::Owed {
+                    self.owed -= u32::from(!interim);
+                } else if !self.fresh[0] && !self.fresh[1] && self.first_request.is_none() {
+                    exchange.mark(IncompleteReason::Joined, Side::Request, None);
+                } else if let Some(reason) = self.response_gap.or(barrier) {
+                    exchange.mark(reason, Side::Request, None);
+                } else if !stream.synced || (behind && !stream.in_body()) {
+                    // The sender had received more of the requests than was seen.
+                    exchange.mark(IncompleteReason::Gap, Side::Request, None);
+                } else {
+                    exchange.note(Anomaly::UnexpectedResponse);
+                }
+                self.orphan = Some(exchange);
+            }
+        }
+    }
+
+    /// A response begins in a packet that acknowledges the whole request: its body is complete, whether its end was
+    /// told or not.
+    fn request_was_received(
+        &mut self,
+        requests: Direction,
+        acknowledged: u32,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        let stream = &mut self.streams[requests.index()];
+        if let State::Length { remaining } = stream.state
+            && remaining <= i32::MAX as u64
+            && stream.held.is_none()
+            && distance(stream.next.wrapping_add(remaining as u32), acknowledged) >= 0
+        {
+            stream.pass(remaining);
+            self.complete(requests, Some(time_ns), cx);
+        }
+    }
+
+    fn message(&mut self, head: Head, begin: Begin) -> Message {
+        self.queue_bytes += head.text.len();
+        Message {
+            text: head.text,
+            start: head.start,
+            version: head.version,
+            lines: head.lines,
+            trailers: Vec::new(),
+            body_bytes: None,
+            headers: begin.headers,
+            segments: begin.segments,
+            frame: begin.frame,
+            sequence: begin.sequence,
+            first_ns: begin.first_ns,
+            last_ns: begin.first_ns,
+        }
+    }
+
+    fn after_head(
+        &mut self,
+        direction: Direction,
+        body: Body,
+        came: Came,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        let at = self.streams[direction.index()].at;
+        let side = self.side(direction);
+        let reason = match came {
+            Came::Whole => return self.set_body(direction, body, time_ns, cx),
+            Came::Truncated => {
+                self.streams[direction.index()].after_skip = Some(body);
+                IncompleteReason::Truncated
+            }
+            Came::Cut(reason) => reason,
+        };
+        if let Some(exchange) = self.in_progress(direction) {
+            exchange.mark(reason, side, Some(at));
+        }
+    }
+
+    /// A head has ended; its body follows.
+    pub(crate) fn set_body(&mut self, direction: Direction, body: Body, time_ns: u64, cx: &mut Context<'_>) {
+        let stream = &mut self.streams[direction.index()];
+        stream.octets = Some(0);
+        stream.state = match body {
+            Body::None | Body::Length(0) => return self.complete(direction, Some(time_ns), cx),
+            Body::Length(remaining) => {
+                stream.octets = Some(remaining);
+                State::Length { remaining }
+            }
+            Body::Chunked => State::Chunked(Walk::new()),
+            Body::Close => State::Close,
+            Body::Unknown => {
+                stream.octets = None;
+                State::Close
+            }
+        };
+    }
+
+    /// The message in progress has ended: at `time_ns`, or nobody knows when.
+    pub(crate) fn complete(&mut self, direction: Direction, time_ns: Option<u64>, cx: &mut Context<'_>) {
+        let side = self.side(direction);
+        let stream = &mut self.streams[direction.index()];
+        stream.state = State::Boundary;
+        stream.partial = None;
+        stream.after_skip = None;
+        stream.hint_due = true;
+        let octets = stream.octets.take();
+        let end = stream.next;
+        let differs = std::mem::take(&mut stream.overlap_differs);
+        let Some(exchange) = self.in_progress(direction) else { return };
+        if differs {
+            exchange.note(Anomaly::OverlapDiffers);
+        }
+        let message = match side {
+            Side::Request => exchange.tx.request.as_mut(),
+            Side::Response => exchange.tx.response.as_mut(),
+        };
+        let Some(message) = message else { return };
+        message.body_bytes = octets;
+        if let Some(time_ns) = time_ns {
+            message.last_ns = time_ns.max(message.first_ns);
+        }
+        match side {
+            Side::Request => exchange.request_done = true,
+            Side::Response => {
+                exchange.response_done = true;
+                let status = message.status().unwrap_or_default();
+                let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
+                self.last_response_end = time_ns.map(|_| end);
+                if tunnel {
+                    self.become_tunnel(cx);
+                } else if connect && self.orphan.is_none() {
+                    let requests = &mut self.streams[direction.reverse().index()];
+                    if requests.state == State::Tunnel {
+                        requests.state = State::Boundary;
+                    }
+                }
+                if let Some(orphan) = self.orphan.take() {
+                    self.emit(orphan, cx);
+                }
+            }
+        }
+        self.pump(cx);
+    }
+
+    /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6).
+    fn become_tunnel(&mut self, cx: &mut Context<'_>) {
+        cx.counters.tunnels += 1;
+        self.deaf = true;
+        for stream in &mut self.streams {
+            stream.state = State::Tunnel;
+            stream.held = None;
+            stream.partial = None;
+        }
+        if let Some(front) = self.queue.front_mut() {
+            front.request_done = true;
+        }
+    }
+
+    /// The message in progress breaks off.
+    pub(crate) fn cut(&mut self, direction: Direction, reason: IncompleteReason, cx: &mut Context<'_>) {
+        let stream = &mut self.streams[direction.index()];
+        let at = stream.at;
+        if stream.state == State::Head {
+            stream.state = State::Lost;
+            let Some(mut partial) = stream.partial.take() else { return };
+            let Some(begin) = partial.begin.take() else { return };
+            if head::cut_kind(&partial.bytes) == Kind::Other {
+                cx.counters.stray_bytes += partial.bytes.len() as u64;
+                return;
+            }
+            let head = head::split(&partial.bytes, true, cx.limits);
+            self.begin(direction, head, begin, Came::Cut(reason), 0, cx);
+            self.streams[direction.index()].octets = None;
+            self.complete(direction, None, cx);
+            return;
+        }
+        stream.octets = None;
+        let side = self.side(direction);
+        if let Some(exchange) = self.in_progress(direction) {
+            exchange.mark(reason, side, Some(at));
+        }
+        self.complete(direction, None, cx);
+    }
+
+    /// The client takes the pair on probation for one too: it sends its next request.
+    fn confirm(&mut self, cx: &mut Context<'_>) {
+        if let Some(front) = self.queue.front_mut()
+            && front.response_done
+            && front.probation.take().is_some()
+        {
+            self.pump(cx);
+        }
+    }
+
+    /// One response too many: the pair on probation may not be one.
+    fn contradict(&mut self, cx: &mut Context<'_>) {
+        if !self.queue.front().is_some_and(|e| e.probation.is_some() && e.response_done) {
+            return;
+        }
+        let Some(mut first) = self.queue.pop_front() else { return };
+        self.pipelined = true;
+        let mut second = self.exchange(first.tx.request_direction);
+        second.tx.response = first.tx.response.take();
+        second.tx.interim = std::mem::take(&mut first.tx.interim);
+        second.tx.incomplete.clone_from(&first.tx.incomplete);
+        first.tx.incomplete.retain(|i| i.side == Side::Request);
+        second.tx.incomplete.retain(|i| i.side == Side::Response);
+        first.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+        first.mark(IncompleteReason::Gap, Side::Response, None);
+        second.mark(IncompleteReason::RequestMissing, Side::Request, None);
+        second.mark(IncompleteReason::Gap, Side::Request, None);
+        self.emit(first, cx);
+        self.emit(second, cx);
+    }
+
+    /// Gives out what is complete, in order.
+    pub(crate) fn pump(&mut self, cx: &mut Context<'_>) {
+        while self.queue.front().is_some_and(|e| e.request_done && e.response_done && e.probation.is_none()) {
+            if let Some(exchange) = self.queue.pop_front() {
+                self.emit(exchange, cx);
+            }
+        }
+    }
+
+    /// Makes room for one more: gives out the oldest request whose response has not begun.
+    fn give_up_oldest(&mut self, cx: &mut Context<'_>) {
+        let index = usize::from(self.queue.front().is_some_and(|e| e.is_answered()));
+        let Some(exchange) = self.queue.remove(index) else { return };
+        self.owed += 1;
+        cx.counters.pending_overflows += 1;
+        self.unanswered(exchange, cx);
+    }
+
+    fn unanswered(&mut self, mut exchange: Box<Exchange>, cx: &mut Context<'_>) {
+        exchange.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+        if let Some(reason) = self.response_gap.or(exchange.barrier) {
+            exchange.mark(reason, Side::Response, None);
+        }
+        self.emit(exchange, cx);
+    }
+
+    /// Gives out everything.
+    pub(crate) fn give_up_all(&mut self, cx: &mut Context<'_>) {
+        if let Some(mut orphan) = self.orphan.take() {
+            // Interim responses only.
+            orphan.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+            self.emit(orphan, cx);
+        }
+        while let Some(exchange) = self.queue.pop_front() {
+            if exchange.response_done {
+                self.emit(exchange, cx);
+            } else {
+                self.unanswered(exchange, cx);
+            }
+        }
+    }
+
+    fn emit(&mut self, exchange: Box<Exchange>, cx: &mut Context<'_>) {
+        let mut tx = exchange.tx;
+        let texts = tx.request.iter().chain(&tx.interim).chain(&tx.response).map(|m| m.text.len()).sum();
+        self.queue_bytes = self.queue_bytes.saturating_sub(texts);
+        tx.process = self.process;
+        if tx.role == Role::Server {
+            if self.peer.is_none() && self.peer_generation != cx.peers.generation() {
+                self.peer_generation = cx.peers.generation();
+                self.peer = cx.peers.find(self.netns, self.source, self.destination, self.first_request);
+            }
+            tx.peer_process = self.peer;
+        }
+        let (request, response) = (tx.request.is_some(), tx.response.is_some());
+        if cx.twins.is_twin(&tx, cx.limits, cx.now_ns) {
+            cx.counters.dropped_twin.add(request, response);
+            return;
+        }
+        cx.counters.given.add(request, response);
+        cx.counters.transactions += 1;
+        cx.counters.incomplete += u64::from(!tx.incomplete.is_empty());
+        (cx.out)(tx);
+    }
+}
+
+fn opens_tunnel(exchange: &Exchange, status: u16) -> bool {
+    status == SWITCHING_PROTOCOLS || (exchange.connect && status / 100 == 2)
+}

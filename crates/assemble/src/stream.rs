@@ -1,0 +1,235 @@
+//! One direction of a connection: where its parser stands, and what is held back to restore order.
+//!
+//! Order is restored by sequence number (RFC 9293, 3.4) within [`Limits::reorder_bytes_max`] and
+//! [`Limits::reorder_segments_max`]. Of bytes that come twice the first ones win; where the second ones differ, that
+//! is named. Bytes of a body are never held back: nobody reads them.
+
+use headtrail_record::transaction::IncompleteReason;
+
+use crate::chunked::Walk;
+use crate::framing::Body;
+use crate::limits::Limits;
+use crate::run::{Begin, Piece, Run, distance};
+
+/// What the next byte of a direction is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// The first of a message.
+    Boundary,
+    /// One of a head, whose beginning is in [`Stream::partial`].
+    Head,
+    /// One of a head that is longer than the limit; the empty line that ends it is looked for.
+    SkipHead(EmptyLine),
+    /// One of so many octets of a body.
+    Length { remaining: u64 },
+    /// One of a chunked body.
+    Chunked(Walk),
+    /// One of a trailer section, whose beginning is in [`Stream::partial`].
+    Trailers,
+    /// One of a body that ends with the connection, or of which the end is not known.
+    Close,
+    /// Unknown: looks for the next message.
+    Lost,
+    /// Not HTTP any more.
+    Tunnel,
+}
+
+/// How much of LF [CR] LF has been seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EmptyLine {
+    None,
+    Lf,
+    LfCr,
+}
+
+impl EmptyLine {
+    /// State behind `bytes`.
+    pub(crate) fn after(bytes: &[u8]) -> Self {
+        match bytes {
+            [.., b'\n'] => Self::Lf,
+            [.., b'\n', b'\r'] => Self::LfCr,
+            _ => Self::None,
+        }
+    }
+
+    /// Length of the part of `bytes` that ends with the empty line; None where it does not end there.
+    pub(crate) fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (i, &byte) in bytes.iter().enumerate() {
+            *self = match (*self, byte) {
+                (Self::Lf | Self::LfCr, b'\n') => return Some(i + 1),
+                (_, b'\n') => Self::Lf,
+                (Self::Lf, b'\r') => Self::LfCr,
+                _ => Self::None,
+            };
+        }
+        None
+    }
+}
+
+/// The beginning of a head or of a trailer section.
+pub(crate) struct Partial {
+    pub(crate) bytes: Vec<u8>,
+    /// Facts of the packet with the first byte; None for trailers.
+    pub(crate) begin: Option<Begin>,
+}
+
+/// Runs that lie behind a hole, in order, without overlap.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) bytes: usize,
+    /// Time of the run that was held back first.
+    pub(crate) since_ns: u64,
+}
+
+/// One direction of a connection.
+pub(crate) struct Stream {
+    /// `next` is known.
+    pub(crate) synced: bool,
+    /// Sequence number of the next byte.
+    pub(crate) next: u32,
+    pub(crate) state: State,
+    /// Bytes of the message in progress, as on the wire.
+    pub(crate) at: u64,
+    /// Content octets of the message in progress, as far as its framing tells them.
+    pub(crate) octets: Option<u64>,
+    /// Where the direction's payload begins, by the other direction's acknowledgements.
+    pub(crate) base: Option<u32>,
+    pub(crate) partial: Option<Box<Partial>>,
+    pub(crate) held: Option<Box<Held>>,
+    /// A body's end that was told before the body's head was read: sequence number, octets, time.
+    pub(crate) body_end: Option<(u32, u64, u64)>,
+    /// Bytes before the next message are missing; true: the hole began at the end of a message.
+    pub(crate) gap: Option<(IncompleteReason, bool)>,
+    /// The body that follows a head whose rest is skipped.
+    pub(crate) after_skip: Option<Body>,
+    /// Packet end of the last run.
+    pub(crate) packet_end: u32,
+    /// The next message begins behind bytes that belong to none.
+    pub(crate) stray: bool,
+    /// Retransmitted bytes of the message in progress, or of the next, differed.
+    pub(crate) overlap_differs: bool,
+    /// A message was read since the last hint to the capturing side.
+    pub(crate) hint_due: bool,
+}
+
+impl Stream {
+    pub(crate) fn new() -> Self {
+        Self {
+            synced: false,
+            next: 0,
+            state: State::Boundary,
+            at: 0,
+            octets: None,
+            base: None,
+            partial: None,
+            held: None,
+            body_end: None,
+            gap: None,
+            after_skip: None,
+            packet_end: 0,
+            stray: false,
+            overlap_differs: false,
+            hint_due: false,
+        }
+    }
+
+    /// A message is being read of which the head is whole.
+    pub(crate) fn in_body(&self) -> bool {
+        !matches!(self.state, State::Boundary | State::Head | State::Lost | State::Tunnel)
+    }
+
+    /// Walks over the first bytes of a run.
+    pub(crate) fn take(&mut self, run: &mut Run<'_>, count: usize) {
+        run.skip(count);
+        self.next = self.next.wrapping_add(count as u32);
+        self.at = self.at.saturating_add(count as u64);
+    }
+
+    /// Passes over bytes that are not there.
+    pub(crate) fn pass(&mut self, count: u64) {
+        self.next = self.next.wrapping_add(count as u32);
+        self.at = self.at.saturating_add(count);
+    }
+
+    /// Leaves out what lies before `next`, and compares it with what is still known of it.
+    pub(crate) fn trim(&mut self, run: &mut Run<'_>) {
+        let old = (-distance(self.next, run.sequence)).max(0) as usize;
+        let old = old.min(run.bytes.len());
+        if old == 0 {
+            return;
+        }
+        if self.state == State::Head
+            && let Some(partial) = &self.partial
+        {
+            // The buffer ends at `next`.
+            let from = (distance(run.sequence, self.next) as usize).min(partial.bytes.len());
+            let known = &partial.bytes[partial.bytes.len() - from..];
+            let skipped = (distance(run.sequence, self.next) as usize) - from;
+            let again = run.bytes.get(skipped..old).unwrap_or(&[]);
+            self.overlap_differs |= !known.starts_with(again);
+        }
+        run.skip(old);
+    }
+
+    /// Holds a run back, without what is already held.
+    pub(crate) fn hold(&mut self, run: &Run<'_>) {
+        let held =
+            self.held.get_or_insert_with(|| Box::new(Held { since_ns: run.time_ns, ..Held::default() }));
+        let mut run = *run;
+        let mut i = 0;
+        while i < held.pieces.len() && !run.bytes.is_empty() {
+            let piece = &held.pieces[i];
+            let before = distance(run.sequence, piece.sequence);
+            if before > 0 {
+                // The part before the piece is new.
+                let len = (before as usize).min(run.bytes.len());
+                let part = Run { bytes: &run.bytes[..len], ..run };
+                held.bytes += len;
+                held.pieces.insert(i, Piece::of(&part));
+                run.skip(len);
+            } else {
+                let offset = (-before) as usize;
+                let known = piece.bytes.get(offset..).unwrap_or(&[]);
+                let len = known.len().min(run.bytes.len());
+                self.overlap_differs |= known[..len] != run.bytes[..len];
+                run.skip(len);
+            }
+            i += 1;
+        }
+        if !run.bytes.is_empty() {
+            held.bytes += run.bytes.len();
+            held.pieces.push(Piece::of(&run));
+        }
+    }
+
+    /// More is held back than the limits allow.
+    pub(crate) fn holds_too_much(&self, limits: &Limits) -> bool {
+        self.held.as_ref().is_some_and(|h| {
+            h.bytes > limits.reorder_bytes_max || h.pieces.len() > limits.reorder_segments_max
+        })
+    }
+
+    /// Takes the first run that is held back.
+    pub(crate) fn take_held(&mut self) -> Option<Piece> {
+        let held = self.held.as_mut()?;
+        let piece = held.pieces.remove(0);
+        held.bytes -= piece.bytes.len();
+        if held.pieces.is_empty() {
+            self.held = None;
+        }
+        Some(piece)
+    }
+
+    /// Gives back what [`Stream::take_held`] took.
+    pub(crate) fn put_back(&mut self, piece: Piece, since_ns: u64) {
+        let held = self.held.get_or_insert_with(|| Box::new(Held { since_ns, ..Held::default() }));
+        held.bytes += piece.bytes.len();
+        held.pieces.insert(0, piece);
+    }
+
+    /// Bytes of wire data that are held.
+    pub(crate) fn weight(&self) -> usize {
+        self.partial.as_ref().map_or(0, |p| p.bytes.capacity()) + self.held.as_ref().map_or(0, |h| h.bytes)
+    }
+}

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
-use crate::features::Features;
+use crate::features::{Basic, Features, Jwt, KeyShape, KidClass, PatternHit, PatternKind, Place};
 use crate::json::Processes;
 use crate::transaction::{
     Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
@@ -131,6 +131,43 @@ pub(crate) fn full() -> Transaction {
     t.inner.anomalies.push(Anomaly::BareLf);
     t.redacted = vec!["Authorization".to_owned()];
     t
+}
+
+/// Features with every member, once with and once without what may be absent.
+pub(crate) fn features() -> Features {
+    let place = |side, name: &str| Place { side, name: name.to_owned() };
+    let jwt = Jwt {
+        place: place(Side::Request, "Authorization"),
+        alg: Some("RS256".to_owned()),
+        typ: Some("JWT".to_owned()),
+        kid: Some(KidClass::Uuid),
+        jku_host: Some("keys.example".to_owned()),
+        expires_unix_s: Some(1_764_009_411),
+        parts: 3,
+        unsigned: false,
+    };
+    let bare = Jwt {
+        place: place(Side::Response, "target"),
+        alg: None,
+        typ: None,
+        kid: None,
+        jku_host: None,
+        expires_unix_s: None,
+        parts: 1,
+        unsigned: true,
+    };
+    let basic = Basic {
+        place: place(Side::Request, "Authorization"),
+        user: Some("hmac:1:00".to_owned()),
+        password_empty: Some(true),
+    };
+    let shape = KeyShape { place: place(Side::Request, "X-Api-Key"), provider: "openai".to_owned() };
+    let hit = PatternHit {
+        place: place(Side::Request, "target"),
+        kind: PatternKind::Attack,
+        class: "sqli".to_owned(),
+    };
+    Features { jwt: vec![jwt, bare], basic: vec![basic], key_shape: vec![shape], patterns: vec![hit] }
 }
 
 /// Knows process 812.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::event::{ConnectionId, ProcessRef};
 use crate::json_features::push_features;
-use crate::json_packet::push_packet;
+use crate::json_packet::{Form, push_packet};
 use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
     push_optional_number, push_optional_str, push_str, push_string, push_time,
@@ -162,7 +162,7 @@ fn push_message(out: &mut Vec<u8>, message: Option<&Message>) {
     out.extend_from_slice(b",\"body_bytes\":");
     push_optional_number(out, message.body_bytes);
     out.extend_from_slice(b",\"packet\":");
-    push_packet(out, message);
+    push_packet(out, message, Form::Record);
     out.push(b'}');
 }
 

@@ -50,7 +50,12 @@ fn a_full_transaction_reads_as_documented() {
         r#""anomalies":["bare_lf"]}"#,
         "\n"
     );
-    let packet = "null";
+    let packet = concat!(
+        r#"{"ip":{"version":4,"ttl":64,"dscp":0,"id":4711,"df":true,"ecn":0,"mf":false,"fragment_offset":0,"#,
+        r#""flow_label":null,"total_length":52,"has_options":false},"#,
+        r#""tcp":{"flags":["PSH","ACK"],"seq":1000,"ack":5000,"window":512,"#,
+        r#""options":["nop","nop",{"timestamps":[1,2]}],"urgent":null},"segments":1}"#
+    );
     assert_eq!(line(&full()), expected.replace("PACKET", packet));
 }
 

@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod community_id;
+pub mod ecs;
+pub mod ecs_fields;
+mod ecs_url;
 pub mod event;
 pub mod features;
 #[cfg(test)]
@@ -15,6 +18,7 @@ mod json_features;
 mod json_packet;
 mod json_text;
 pub mod packet;
+pub mod packet_text;
 pub mod printable;
 pub mod redact;
 pub mod time;

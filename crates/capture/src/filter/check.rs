@@ -11,8 +11,7 @@ use super::error::{FilterError, escaped};
 use super::lex::{Kind, Token, tokens};
 use super::words::{SUPPORTED, nearest, refusal};
 
-/// Longest filter in bytes: more than a person types. The time of libpcap's optimiser grows faster than the
-/// square of the number of ports (200 ranges: 10 s; 1,000 ports: minutes), which would look like a hang.
+/// Longest filter in bytes: more than a person types. Programs have a limit of their own.
 pub(super) const FILTER_LENGTH_BYTES_MAX: usize = 4096;
 
 /// Parentheses inside parentheses.

@@ -51,8 +51,17 @@ impl Filter {
     pub fn parse(text: &str) -> Result<Filter, FilterError> {
         let tokens = check::check(text)?;
         let insns = compile::compile(text, &tokens)?;
-        let ops = classic::check(&insns)
-            .map_err(|error| FilterError::new(text, 0, format!("the filter {error}")))?;
+        let refused = |error: classic::ProgramError| FilterError::new(text, 0, format!("the filter {error}"));
+        let ops = classic::check(&insns).map_err(refused)?;
+        // Whether it fits the kernel does not depend on the maps and places, so it is known here and now.
+        let anywhere = translate::Layout {
+            forward: 0,
+            mirrored: 0,
+            header_size_bytes: HEADER_SIZE_BYTES as u16,
+            verdict: 0,
+            resume_index: 0,
+        };
+        translate::emit(&insns, 0, 0, &anywhere).map_err(refused)?;
         Ok(Filter { text: text.to_owned(), insns, ops })
     }
 

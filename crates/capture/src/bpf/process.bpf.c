@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Who owns a socket, and when it ends: what a packet cannot tell.
+ *
+ * 1. connect(2) runs in the process that opens the connection: its name goes into the socket's state before the first
+ *    packet.
+ * 2. The first process that receives from an accepted socket is the worker that serves it (tp_btf/sock_recv_length,
+ *    Linux 6.3). Later receivers, after the socket was handed on, are not looked at.
+ * 3. inet_sock_set_state tells when a socket is closed, by whatever cause.
+ *
+ * Each program is optional: where the kernel refuses one, its fields are missing and `headtrail doctor` says so.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "abi.h"
+#include "lib/core.bpf.h"
+#include "lib/maps.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define PASS 1
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define SOCK_STREAM 1
+#define TCP_CLOSE 7 /* include/net/tcp_states.h */
+
+/* The socket family's ring; given to this family at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024);
+} ht_ring SEC(".maps");
+
+/* Events of this family that found the ring full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} ht_lost SEC(".maps");
+
+static __always_inline void set_owner(struct ht_sock *st)
+{
+	__u8 comm[16];
+
+	if (bpf_get_current_comm(comm, sizeof(comm)))
+		return;
+	__builtin_memcpy(st->comm, comm, sizeof(comm));
+	st->pid = bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline int connecting(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ht_sock *st;
+
+	if (!sk || ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP)
+		return PASS;
+	st = bpf_sk_storage_get(&ht_socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (st)
+		set_owner(st);
+	return PASS;
+}
+
+SEC("cgroup/connect4")
+int ht_connect4(struct bpf_sock_addr *ctx)
+{
+	return connecting(ctx);
+}
+
+SEC("cgroup/connect6")
+int ht_connect6(struct bpf_sock_addr *ctx)
+{
+	return connecting(ctx);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(ht_receive, struct sock *sk, int ret, int flags)
+{
+	struct ht_sock *st;
+
+	if (ret <= 0 || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
+		return 0;
+	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
+	if (st && !st->pid)
+		set_owner(st);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct ht_record r = {};
+	struct ht_sock *st;
+	__u32 zero = 0;
+	__u64 *lost;
+
+	if (newstate != TCP_CLOSE || sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
+	if (!st || !(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
+		return 0;
+	r.version = HT_ABI_VERSION;
+	r.kind = HT_CLOSED;
+	r.cookie = st->cookie;
+	r.netns = st->netns;
+	r.time_ns = bpf_ktime_get_ns();
+	r.pid = st->pid;
+	__builtin_memcpy(r.comm, st->comm, sizeof(r.comm));
+	r.closed_by_fin = (st->flags & (HT_S_FIN_IN | HT_S_FIN_OUT)) == (HT_S_FIN_IN | HT_S_FIN_OUT);
+	if (bpf_ringbuf_output(&ht_ring, &r, sizeof(r), 0)) {
+		lost = bpf_map_lookup_elem(&ht_lost, &zero);
+		if (lost)
+			__sync_fetch_and_add(lost, 1);
+	}
+	return 0;
+}

@@ -1,0 +1,425 @@
+//! Loads and attaches the families by what the kernel takes, and holds them.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use headtrail_record::event::{Event, Resync};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, MapHandle, OpenObject};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::abi;
+use crate::cgroup::{self, CgroupError};
+use crate::counters::Counters;
+use crate::decode::{self, DecodeError};
+use crate::filter::program::{self as filter_program, Hook};
+use crate::filter::translate::{self, Layout};
+use crate::filter::{Filter, HEADER_SIZE_BYTES};
+use crate::ring::Ring;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, dead_code, unused)]
+mod skeletons {
+    pub(super) mod socket {
+        include!(concat!(env!("OUT_DIR"), "/socket.skel.rs"));
+    }
+    pub(super) mod process {
+        include!(concat!(env!("OUT_DIR"), "/process.skel.rs"));
+    }
+}
+use skeletons::process::ProcessSkelBuilder;
+use skeletons::socket::SocketSkelBuilder;
+
+/// Default size of the ring.
+pub const RING_BYTES_DEFAULT: u32 = 8 * 1024 * 1024;
+/// Smallest ring that is taken: one page.
+pub const RING_BYTES_MIN: u32 = 4096;
+/// Largest ring that is taken.
+pub const RING_BYTES_MAX: u32 = 1 << 30;
+/// How long the consumer sleeps between two looks at a ring in use.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Empty looks before the consumer asks to be woken.
+const IDLE_ROUNDS: u32 = 25;
+
+/// What to capture.
+#[derive(Default)]
+pub struct Options {
+    /// Flows that are followed; None: all.
+    pub filter: Option<Filter>,
+    /// Bytes of the ring; rounded up to a power of two. None: [`RING_BYTES_DEFAULT`].
+    pub ring_bytes: Option<u32>,
+}
+
+/// Why the capture cannot start. Each says what is missing on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Not enough rights.
+    #[error("permission denied: loading BPF programs needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    Privileges,
+    /// No BTF.
+    #[error("/sys/kernel/btf/vmlinux is missing: the kernel must be built with CONFIG_DEBUG_INFO_BTF=y")]
+    NoBtf,
+    /// No usable cgroup root.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The kernel refuses a program or a map.
+    #[error("the kernel refuses the {what}: {why}")]
+    Refused {
+        /// What.
+        what: &'static str,
+        /// Its reason.
+        why: String,
+    },
+}
+
+/// One optional part of the capture: on, or off with its cause.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// Short name.
+    pub name: &'static str,
+    /// What is missing without it.
+    pub gives: &'static str,
+    /// Why it is off; None when on.
+    pub off_because: Option<String>,
+}
+
+/// A running capture. Dropping it detaches everything.
+pub struct Capture {
+    ring: Ring,
+    ring_fd: OwnedFd,
+    waiting: *const AtomicU32,
+    slots: MapHandle,
+    resyncs: MapHandle,
+    process_lost: Option<MapHandle>,
+    features: Vec<Feature>,
+    cgroup: std::path::PathBuf,
+    epoch_offset_ns: u64,
+    epoch_taken_ns: u64,
+    idle_rounds: u32,
+    undecoded: u64,
+    /// Detached when dropped.
+    links: Vec<Link>,
+    _filters: Vec<OwnedFd>,
+}
+
+fn refused(what: &'static str, error: &libbpf_rs::Error) -> StartError {
+    if error.kind() == ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
+        return StartError::Privileges;
+    }
+    StartError::Refused { what, why: format!("{error:#}") }
+}
+
+fn now_ns(clock: ClockId) -> u64 {
+    let t = clock_gettime(clock);
+    (t.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(t.tv_nsec as u64)
+}
+
+/// What has to be added to a monotonic time to get one since the Unix epoch.
+fn epoch_offset_ns() -> u64 {
+    let before = now_ns(ClockId::Monotonic);
+    let real = now_ns(ClockId::Realtime);
+    let after = now_ns(ClockId::Monotonic);
+    real.wrapping_sub(before.wrapping_add((after - before) / 2))
+}
+
+impl Capture {
+    /// Loads and attaches.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        libbpf_rs::set_print(None);
+        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(StartError::NoBtf);
+        }
+        if !has_privileges() {
+            return Err(StartError::Privileges);
+        }
+        let (path, root) = cgroup::open_root()?;
+        let root = root.as_raw_fd();
+        let ring_bytes = options
+            .ring_bytes
+            .unwrap_or(RING_BYTES_DEFAULT)
+            .clamp(RING_BYTES_MIN, RING_BYTES_MAX)
+            .next_power_of_two();
+
+        // The skeleton borrows its object for ever; there is one capture in a process.
+        let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+        let mut open =
+            SocketSkelBuilder::default().open(object).map_err(|e| refused("socket programs", &e))?;
+        if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
+            rodata.ht_has_filter = u32::from(options.filter.is_some());
+        }
+        open.maps.ht_ring.set_max_entries(ring_bytes).map_err(|e| refused("ring buffer", &e))?;
+        let skel = Box::leak(Box::new(open.load().map_err(|e| refused("socket programs", &e))?));
+
+        let mut filters = Vec::new();
+        if let Some(filter) = &options.filter {
+            let layout = Layout {
+                forward: abi::sock::FORWARD,
+                mirrored: abi::sock::MIRRORED,
+                header_size_bytes: HEADER_SIZE_BYTES as u16,
+                verdict: abi::sock::VERDICT,
+                resume_index: abi::CALL_RESUME,
+            };
+            let wrong = |why: String| StartError::Refused { what: "filter program", why };
+            let sides = [
+                (Hook::Ingress, skel.maps.ht_calls_in.as_fd(), skel.progs.ht_ingress.as_fd()),
+                (Hook::Egress, skel.maps.ht_calls_out.as_fd(), skel.progs.ht_egress.as_fd()),
+            ];
+            for (hook, calls, main) in sides {
+                let storage = skel.maps.ht_socks.as_fd().as_raw_fd();
+                let insns = translate::emit(filter.insns(), storage, calls.as_raw_fd(), &layout)
+                    .map_err(|e| wrong(e.to_string()))?;
+                let program = filter_program::load_filter(&insns, hook).map_err(|e| wrong(e.to_string()))?;
+                filter_program::install(calls, abi::CALL_FILTER, program.as_fd())
+                    .and_then(|()| filter_program::install(calls, abi::CALL_RESUME, main))
+                    .map_err(|e| wrong(e.to_string()))?;
+                filters.push(program);
+            }
+        }
+
+        let mut features = Vec::new();
+        let mut links = Vec::new();
+        // Owners first, so that a connection that begins meanwhile has one.
+        let process_lost = load_process(
+            skel.maps.ht_socks.as_fd(),
+            skel.maps.ht_ring.as_fd(),
+            root,
+            &mut links,
+            &mut features,
+        );
+        for program in [&skel.progs.ht_egress, &skel.progs.ht_ingress] {
+            links.push(program.attach_cgroup(root).map_err(|e| refused("cgroup hook", &e))?);
+        }
+
+        let handle = |map: BorrowedFd<'_>| {
+            map.try_clone_to_owned().map_err(|e| StartError::Refused { what: "map", why: e.to_string() })
+        };
+        let ring_fd = handle(skel.maps.ht_ring.as_fd())?;
+        let ring = Ring::map(ring_fd.as_fd(), ring_bytes as usize)
+            .map_err(|e| StartError::Refused { what: "mapping of the ring buffer", why: e.to_string() })?;
+        let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
+            return Err(StartError::Refused { what: "map", why: "it has no .bss".to_owned() });
+        };
+        let waiting: *const AtomicU32 = (&raw mut bss.ht_waiting).cast();
+        Ok(Self {
+            ring,
+            ring_fd,
+            waiting,
+            slots: MapHandle::try_from(&skel.maps.ht_slots).map_err(|e| refused("map", &e))?,
+            resyncs: MapHandle::try_from(&skel.maps.ht_resyncs).map_err(|e| refused("map", &e))?,
+            process_lost,
+            features,
+            cgroup: path,
+            epoch_offset_ns: epoch_offset_ns(),
+            epoch_taken_ns: now_ns(ClockId::Monotonic),
+            idle_rounds: 0,
+            undecoded: 0,
+            links,
+            _filters: filters,
+        })
+    }
+
+    /// Detaches the programs: nothing new comes, and what is in the ring can still be read.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// The optional parts and whether they are on.
+    #[must_use]
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// Where the programs are attached.
+    #[must_use]
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    /// Hands out what waits in the ring, at most about `bytes_max` of it. The space stays taken until
+    /// [`Capture::release`], since the events point into it. Returns whether there was anything.
+    pub fn read(&mut self, bytes_max: usize, mut each: impl FnMut(&Event<'_>)) -> bool {
+        let offset = self.epoch_offset_ns;
+        let undecoded = &mut self.undecoded;
+        let bytes = self.ring.read(bytes_max, |record| match decode::decode(record, offset) {
+            Ok(event) => each(&event),
+            Err(DecodeError::Short | DecodeError::Version(_) | DecodeError::Kind(_)) => *undecoded += 1,
+        });
+        self.idle_rounds = if bytes == 0 { self.idle_rounds.saturating_add(1) } else { 0 };
+        bytes > 0
+    }
+
+    /// Gives the ring space of everything read back to the kernel.
+    pub fn release(&mut self) {
+        self.ring.release();
+    }
+
+    /// Waits for more: a short sleep while traffic flows, else until the kernel wakes us, `interrupt` becomes readable
+    /// or `at_most` has passed.
+    pub fn wait(&mut self, interrupt: BorrowedFd<'_>, at_most: Duration) {
+        let idle = self.idle_rounds > IDLE_ROUNDS;
+        // SAFETY: the skeleton was leaked, so its .bss mapping stays; the kernel's side only reads and clears it.
+        let waiting = unsafe { &*self.waiting };
+        if idle {
+            waiting.store(1, Ordering::SeqCst);
+            // What came before the store would not wake us.
+            if self.ring.backlog_bytes() > 0 {
+                waiting.store(0, Ordering::SeqCst);
+                return;
+            }
+        }
+        let time = if idle { at_most } else { POLL_INTERVAL.min(at_most) };
+        let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+        if idle {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.ring_fd.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(interrupt, PollFlags::IN),
+            ];
+            let _ = poll(&mut fds, Some(&timeout));
+        } else {
+            let mut fds = [PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
+            let _ = poll(&mut fds, Some(&timeout));
+        }
+        waiting.store(0, Ordering::SeqCst);
+        // The wall clock may be set while we run.
+        let now = now_ns(ClockId::Monotonic);
+        if now.saturating_sub(self.epoch_taken_ns) > 1_000_000_000 {
+            self.epoch_offset_ns = epoch_offset_ns();
+            self.epoch_taken_ns = now;
+        }
+    }
+
+    /// Tells the kernel where the next message of a direction begins.
+    pub fn resync(&self, resync: &Resync) {
+        let mut key = [0u8; 16];
+        key[..8].copy_from_slice(&resync.connection.0.to_ne_bytes());
+        key[8..12].copy_from_slice(&(resync.direction.index() as u32).to_ne_bytes());
+        let mut value = [0u8; 8];
+        value[..4].copy_from_slice(&resync.sequence.to_ne_bytes());
+        // Where it fails the kernel goes on copying, within its budget.
+        let _ = self.resyncs.update(&key, &value, MapFlags::ANY);
+    }
+
+    /// What the kernel's side counted.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for slot in 0..abi::SLOTS {
+            if let Ok(Some(areas)) = self.slots.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY) {
+                for area in &areas {
+                    sum.add(area);
+                }
+            }
+        }
+        if let Some(map) = &self.process_lost
+            && let Ok(Some(lost)) = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
+            && let Some(bytes) = lost.first_chunk::<8>()
+        {
+            sum.events_lost += u64::from_ne_bytes(*bytes);
+        }
+        sum
+    }
+
+    /// Records that this program could not decode.
+    #[must_use]
+    pub fn undecoded(&self) -> u64 {
+        self.undecoded
+    }
+
+    /// Bytes that wait in the ring.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.ring.backlog_bytes()
+    }
+
+    /// Nanoseconds since the Unix epoch, by the same clock as the events.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        now_ns(ClockId::Monotonic).wrapping_add(self.epoch_offset_ns)
+    }
+}
+
+/// Whether this process may load BPF programs at all: CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON and CAP_NET_ADMIN.
+fn has_privileges() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return true;
+    };
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let Some(effective) = effective else { return true };
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    // include/uapi/linux/capability.h
+    const NET_ADMIN: u32 = 12;
+    const SYS_ADMIN: u32 = 21;
+    const PERFMON: u32 = 38;
+    const BPF: u32 = 39;
+    has(SYS_ADMIN) || (has(BPF) && has(PERFMON) && has(NET_ADMIN))
+}
+
+/// The optional programs: each is tried by itself, and its cause noted where the kernel refuses it.
+fn load_process(
+    socks: BorrowedFd<'_>,
+    ring: BorrowedFd<'_>,
+    root: i32,
+    links: &mut Vec<Link>,
+    features: &mut Vec<Feature>,
+) -> Option<MapHandle> {
+    const PARTS: [(&str, &str, &[&str]); 3] = [
+        ("connect", "process of client connections", &["ht_connect4", "ht_connect6"]),
+        ("receive", "process of server connections", &["ht_receive"]),
+        ("state", "prompt notice of closed connections", &["ht_state"]),
+    ];
+    let mut lost = None;
+    for (name, gives, programs) in PARTS {
+        let result = load_process_part(socks, ring, root, programs, links);
+        features.push(Feature { name, gives, off_because: result.as_ref().err().cloned() });
+        if name == "state" {
+            lost = result.ok();
+        }
+    }
+    lost
+}
+
+fn load_process_part(
+    socks: BorrowedFd<'_>,
+    ring: BorrowedFd<'_>,
+    root: i32,
+    programs: &[&str],
+    links: &mut Vec<Link>,
+) -> Result<MapHandle, String> {
+    let say = |e: libbpf_rs::Error| format!("{e:#}").replace('\n', " ");
+    let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
+    let mut open = ProcessSkelBuilder::default().open(object).map_err(say)?;
+    open.maps.ht_socks.reuse_fd(socks).map_err(say)?;
+    open.maps.ht_ring.reuse_fd(ring).map_err(say)?;
+    let all: [(&str, &mut libbpf_rs::OpenProgramMut<'_>); 4] = [
+        ("ht_connect4", &mut open.progs.ht_connect4),
+        ("ht_connect6", &mut open.progs.ht_connect6),
+        ("ht_receive", &mut open.progs.ht_receive),
+        ("ht_state", &mut open.progs.ht_state),
+    ];
+    for (name, program) in all {
+        program.set_autoload(programs.contains(&name));
+    }
+    let skel = Box::leak(Box::new(open.load().map_err(say)?));
+    for name in programs {
+        let link = match *name {
+            "ht_connect4" => skel.progs.ht_connect4.attach_cgroup(root),
+            "ht_connect6" => skel.progs.ht_connect6.attach_cgroup(root),
+            "ht_receive" => skel.progs.ht_receive.attach_trace(),
+            _ => skel.progs.ht_state.attach_trace(),
+        };
+        links.push(link.map_err(say)?);
+    }
+    MapHandle::try_from(&skel.maps.ht_lost).map_err(say)
+}
+
+/// What [`Capture::start`] needs from the operating system, for `headtrail doctor`: tried, not guessed.
+pub fn probe() -> Result<Vec<Feature>, StartError> {
+    let capture = Capture::start(Options { filter: None, ring_bytes: Some(RING_BYTES_MIN) })?;
+    Ok(capture.features.clone())
+}

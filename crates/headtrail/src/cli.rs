@@ -1,0 +1,60 @@
+//! The command line, from which the parser, the help and the completions come.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Records the header elements of the HTTP traffic on this host, exactly and without a secret.
+#[derive(Parser)]
+#[command(name = "headtrail", version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Shows each HTTP request and its response as it happens; nothing is stored
+    Watch(Watch),
+    /// Tells what works on this host, and why not
+    Doctor,
+}
+
+/// `headtrail watch`
+#[derive(Args)]
+#[command(after_help = "\
+FILTER is tcpdump's language and selects whole connections: host, net, port, portrange, src, dst, tcp, ip, ip6, and, or, not
+and parentheses, for example 'src net 10.0.0.0/8 and dst port 9080'. It runs in the kernel.
+
+SIGUSR1 prints the counts so far to standard error; Ctrl-C ends and prints them.")]
+pub(crate) struct Watch {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Show all field lines and the TCP/IP elements (text form)
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Where the fingerprint key is kept; it is made at first use
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/headtrail")]
+    pub(crate) data_dir: PathBuf,
+    /// Size of the kernel's ring buffer in bytes, rounded up to a power of two
+    #[arg(long, value_name = "BYTES", default_value_t = headtrail_capture::RING_BYTES_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(i64::from(headtrail_capture::RING_BYTES_MIN)..=i64::from(headtrail_capture::RING_BYTES_MAX)))]
+    pub(crate) ring_bytes: u32,
+    /// Which connections to watch; all when left out
+    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    pub(crate) filter: Vec<String>,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line a transaction, for people
+    Text,
+    /// A line of JSON a record
+    Json,
+    /// A line of JSON a record, with the names of the Elastic Common Schema
+    Ecs,
+}

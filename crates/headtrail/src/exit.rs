@@ -1,0 +1,51 @@
+//! Exit codes and how each error gets one.
+
+use std::fmt::Display;
+
+use headtrail_capture::StartError;
+use headtrail_capture::filter::FilterError;
+
+/// Usage, config or input is not what it should be.
+const USAGE: u8 = 2;
+/// The host refuses: privileges, kernel.
+const REFUSED: u8 = 3;
+/// Results could not be written.
+const OUTPUT: u8 = 1;
+
+/// Why the program ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// Exit code.
+    pub(crate) code: u8,
+    /// What is said on standard error.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// Something is wrong with what the user gave.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+
+    /// The host refuses.
+    pub(crate) fn refused(message: impl Display) -> Self {
+        Self { code: REFUSED, message: message.to_string() }
+    }
+
+    /// Standard output does not take what is written.
+    pub(crate) fn output(message: impl Display) -> Self {
+        Self { code: OUTPUT, message: format!("standard output: {message}") }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::refused(error)
+    }
+}
+
+impl From<FilterError> for Failure {
+    fn from(error: FilterError) -> Self {
+        Self::usage(error)
+    }
+}

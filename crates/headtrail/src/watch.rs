@@ -1,0 +1,227 @@
+//! `headtrail watch`: capture, assembly, redaction and output in one thread.
+//!
+//! A batch is read from the ring, its transactions are written, and only then its space is given back to the kernel: what
+//! standard output does not take in time stays in the ring, and what no longer fits is counted.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::Duration;
+
+use headtrail_assemble::{Assembler, Limits};
+use headtrail_capture::filter::Filter;
+use headtrail_capture::{Capture, Options};
+use headtrail_record::ecs;
+use headtrail_record::json::{self, Context, Loss};
+use headtrail_record::redact::{Policy, Redactor};
+use headtrail_record::transaction::RawTransaction;
+
+use crate::cli::{self, Format};
+use crate::exit::Failure;
+use crate::key;
+use crate::processes::ProcessTable;
+use crate::signals::Signals;
+use crate::summary::Counts;
+use crate::text;
+
+/// Ring bytes that are read before they are given back.
+const BATCH_BYTES: usize = 1 << 20;
+/// Output bytes that are gathered before they are written.
+const OUTPUT_BYTES: usize = 256 * 1024;
+/// Longest sleep without traffic.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Between two looks at time-outs.
+const TICK_NS: u64 = 100_000_000;
+/// Between two looks at losses.
+const LOSS_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// Redacts transactions and writes them.
+struct Sink {
+    format: Format,
+    redactor: Redactor,
+    processes: ProcessTable,
+    run: u64,
+    text: text::Style,
+    out: Vec<u8>,
+    /// Standard output is gone.
+    failed: Option<io::Error>,
+}
+
+impl Sink {
+    fn take(&mut self, raw: RawTransaction) {
+        if self.failed.is_some() {
+            return;
+        }
+        for process in raw.process.iter().chain(&raw.peer_process) {
+            self.processes.learn(process);
+        }
+        let transaction = self.redactor.redact(raw);
+        let context = Context { run: self.run, processes: &self.processes };
+        match self.format {
+            Format::Json => json::write_transaction(&mut self.out, &transaction, &context),
+            Format::Ecs => ecs::write_transaction(&mut self.out, &transaction, &context),
+            Format::Text => text::write_transaction(&mut self.out, &transaction, &context, &self.text),
+        }
+        if self.out.len() >= OUTPUT_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.out.is_empty() || self.failed.is_some() {
+            return;
+        }
+        // Not through the line buffer of `Stdout`, which would copy it all once more.
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(&self.out).and_then(|()| stdout.flush()) {
+            self.failed = Some(error);
+        }
+        self.out.clear();
+    }
+}
+
+/// What was told of losses so far.
+struct Told {
+    counts: Vec<u64>,
+    since_ns: u64,
+}
+
+impl Told {
+    /// Writes a loss record for each reason whose count has grown.
+    fn tell(&mut self, sink: &mut Sink, counts: &Counts, now_ns: u64) {
+        let lost = counts.lost();
+        self.counts.resize(lost.len(), 0);
+        for (lost, told) in lost.iter().zip(&mut self.counts) {
+            let new = lost.count.saturating_sub(*told);
+            *told = lost.count;
+            if new == 0 {
+                continue;
+            }
+            let loss = Loss {
+                time_ns: now_ns,
+                stage: lost.stage,
+                reason: lost.reason,
+                count: new,
+                since_ns: self.since_ns,
+                until_ns: now_ns,
+            };
+            match sink.format {
+                Format::Json => json::write_loss(&mut sink.out, &loss),
+                Format::Ecs => ecs::write_loss(&mut sink.out, &loss),
+                Format::Text => {
+                    let _ =
+                        writeln!(sink.out, "-- lost {new} {} ({}: {})", lost.what, lost.stage, lost.reason);
+                }
+            }
+        }
+        self.since_ns = now_ns;
+    }
+}
+
+fn counts(capture: &Capture, assembler: &Assembler) -> Counts {
+    Counts {
+        captured: capture.counters(),
+        assembled: assembler.counters().clone(),
+        held: assembler.held(),
+        undecoded: capture.undecoded(),
+        backlog_bytes: capture.backlog_bytes(),
+    }
+}
+
+/// Runs until a signal comes or standard output is closed.
+pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
+    let filter = match options.filter.join(" ") {
+        text if text.trim().is_empty() => None,
+        text => Some(Filter::parse(&text)?),
+    };
+    let mut signals = Signals::install().map_err(Failure::refused)?;
+    let mut capture = Capture::start(Options { filter, ring_bytes: Some(options.ring_bytes) })?;
+    let fingerprint_key = match key::load_or_make(&options.data_dir) {
+        Ok(key) => key,
+        Err(why) => {
+            eprintln!("headtrail: {why}; fingerprints of this run cannot be compared with those of others");
+            key::ephemeral().map_err(Failure::refused)?
+        }
+    };
+    let mut assembler = Assembler::new(Limits::default());
+    let mut sink = Sink {
+        format: options.format,
+        redactor: Redactor::new(fingerprint_key, Policy::default()),
+        processes: ProcessTable::default(),
+        run: key::run_id().map_err(Failure::refused)?,
+        text: text::Style::new(options.verbose, colour(), width()),
+        out: Vec::with_capacity(OUTPUT_BYTES * 2),
+        failed: None,
+    };
+    for feature in capture.features() {
+        if let Some(why) = &feature.off_because {
+            eprintln!("headtrail: without {} ({why})", feature.gives);
+        }
+    }
+    eprintln!(
+        "headtrail: watching {} (Ctrl-C ends)",
+        if options.filter.is_empty() { "all connections".to_owned() } else { options.filter.join(" ") }
+    );
+
+    let mut told = Told { counts: Vec::new(), since_ns: capture.now_ns() };
+    let mut ticked_ns = 0;
+    while !signals.stop() && sink.failed.is_none() {
+        let had = step(&mut capture, &mut assembler, &mut sink);
+        let now_ns = capture.now_ns();
+        if now_ns.saturating_sub(ticked_ns) >= TICK_NS {
+            ticked_ns = now_ns;
+            assembler.tick(now_ns, &mut |raw| sink.take(raw));
+            if now_ns.saturating_sub(told.since_ns) >= LOSS_INTERVAL_NS {
+                told.tell(&mut sink, &counts(&capture, &assembler), now_ns);
+            }
+            sink.flush();
+        }
+        if signals.take_report() {
+            eprint!("{}", counts(&capture, &assembler).report());
+        }
+        if !had || capture.backlog_bytes() < BATCH_BYTES as u64 / 4 {
+            capture.wait(signals.fd(), SLEEP_MAX);
+        }
+    }
+
+    // Nothing new comes; what is in the ring is still printed.
+    capture.detach();
+    while sink.failed.is_none() && step(&mut capture, &mut assembler, &mut sink) {}
+    assembler.finish(&mut |raw| sink.take(raw));
+    let last = counts(&capture, &assembler);
+    told.tell(&mut sink, &last, capture.now_ns());
+    sink.flush();
+    eprint!("{}", last.report());
+    match sink.failed {
+        // Whoever read us has enough.
+        Some(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Some(error) => Err(Failure::output(error)),
+        None => Ok(()),
+    }
+}
+
+/// One batch. Returns whether there was anything.
+fn step(capture: &mut Capture, assembler: &mut Assembler, sink: &mut Sink) -> bool {
+    let had = capture.read(BATCH_BYTES, |event| assembler.event(event, &mut |raw| sink.take(raw)));
+    for resync in assembler.take_resyncs() {
+        capture.resync(&resync);
+    }
+    sink.flush();
+    capture.release();
+    had
+}
+
+/// Colours are for terminals, and not for those who said no (no-color.org).
+fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Columns of the terminal; None where there is none.
+fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    rustix::termios::tcgetwinsize(&stdout)
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0)
+}

@@ -116,13 +116,18 @@ impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProgramError::Length(n) => {
-                write!(f, "compiles to {n} instructions; 1 to {PROGRAM_LENGTH_INSNS_MAX} can be run")
+                write!(
+                    f,
+                    "is too long: it compiles to {n} instructions, and {PROGRAM_LENGTH_INSNS_MAX} can be run"
+                )
             }
             ProgramError::Operation(at) => write!(f, "compiles to an unknown operation (instruction {at})"),
             ProgramError::Target(at) => {
                 write!(f, "compiles to a program that runs astray (instruction {at})")
             }
-            ProgramError::TooLong => write!(f, "is too long for the kernel"),
+            ProgramError::TooLong => {
+                write!(f, "is too long: its program needs longer jumps than the kernel has")
+            }
         }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! The program, in the order of its instructions (R6 is the context, R7 the socket's storage):
 //!
-//! 1. finds the storage of the packet's socket, which the main program has made and filled; none: out;
+//! 1. finds the storage of the packet's socket, which the main program has made and filled; none: returns 1;
 //! 2. runs the filter over the forward header, then over the mirrored one, until one matches;
 //! 3. writes the verdict into the storage;
 //! 4. goes on with the main program by a tail call;
-//! 5. out: returns 1, so that the packet passes.
+//! 5. returns 1 where that fails, so that the packet passes.
 //!
 //! Inside the filter R0 is A, R1 is X, R2 and R3 are free, and the scratch words lie on the stack, eight
 //! bytes each so that a spilled value keeps the bounds that the verifier knows of it. A and X are always
@@ -59,7 +59,8 @@ pub fn emit(
     }
     let reached = reached(&ops, layout.header_size_bytes.into());
     let mut asm = Assembler::default();
-    let (matched, unmatched_forward, unmatched, resume, out) =
+    let (start, out) = (asm.label(), asm.label());
+    let (matched_forward, matched, unmatched_forward, unmatched, resume) =
         (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
 
     asm.alu64(MOV, CONTEXT, R1);
@@ -73,11 +74,19 @@ pub fn emit(
     asm.alu64_imm(MOV, R3, 0);
     asm.alu64_imm(MOV, R4, 0);
     asm.call(HELPER_SK_STORAGE_GET);
-    asm.jump_if_imm(JMP | JEQ, R0, 0, out);
+    asm.jump_if_imm(JMP | JNE, R0, 0, start);
+    asm.bind(out);
+    pass(&mut asm);
+    asm.bind(start);
     asm.alu64(MOV, STORAGE, R0);
 
     let header = |base: u16| Header { base: base as i16, len: layout.header_size_bytes.into() };
-    run(&mut asm, &ops, &reached, header(layout.forward), matched, unmatched_forward);
+    run(&mut asm, &ops, &reached, header(layout.forward), matched_forward, unmatched_forward);
+    // One jump over the second run, so that those of the first run stay inside of it and may be twice as far.
+    if asm.is_target(matched_forward) {
+        asm.bind(matched_forward);
+        asm.jump(matched);
+    }
     if asm.is_target(unmatched_forward) {
         asm.bind(unmatched_forward);
         run(&mut asm, &ops, &reached, header(layout.mirrored), matched, unmatched);
@@ -98,10 +107,14 @@ pub fn emit(
     asm.map_fd(R2, prog_array_fd);
     asm.alu64_imm(MOV, R3, layout.resume_index as i32);
     asm.call(HELPER_TAIL_CALL);
-    asm.bind(out);
+    // Only where nothing goes on: the packet passes, as it does on every path.
+    pass(&mut asm);
+    asm.finish().ok_or(ProgramError::TooLong)
+}
+
+fn pass(asm: &mut Assembler) {
     asm.alu64_imm(MOV, R0, 1);
     asm.push(JMP | EXIT, 0, 0, 0, 0);
-    asm.finish().ok_or(ProgramError::TooLong)
 }
 
 /// Where the packet that the classic program sees lies in the storage.

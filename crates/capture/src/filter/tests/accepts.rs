@@ -164,7 +164,7 @@ fn nesting_and_length_have_limits() {
     assert!(Filter::parse(&nested(65)).is_err());
     assert!(Filter::parse(&format!("{}tcp", "not ".repeat(1000))).is_ok());
     assert!(Filter::parse(&" ".repeat(5000)).is_err());
-    let ports = (1000..1800).map(|port| port.to_string()).collect::<Vec<_>>().join(" or ");
-    let error = Filter::parse(&format!("port {}", &ports[..4000])).unwrap_err();
+    let ports = (1000..1400).map(|port| port.to_string()).collect::<Vec<_>>().join(" or ");
+    let error = Filter::parse(&format!("port {ports}")).unwrap_err();
     assert!(error.message.contains("too long"), "{error}");
 }

@@ -254,7 +254,7 @@ fn the_verifier_takes_long_filters() {
         format!("(host {}) and ({}) and not ({})", hosts(50), ports(40).join(" or "), nets(40)),
         nets(60),
         ports(70).join(" or "),
-        format!("port {}", (0..150).map(|p| p.to_string()).collect::<Vec<_>>().join(" or ")),
+        format!("port {}", (0..200).map(|p| p.to_string()).collect::<Vec<_>>().join(" or ")),
         ports(60).iter().map(|p| format!("not {p}")).collect::<Vec<_>>().join(" and "),
     ] {
         let filter = Filter::parse(&text).unwrap_or_else(|e| panic!("{e}"));

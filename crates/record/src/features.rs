@@ -127,7 +127,9 @@ impl KidClass {
             Self::Hex
         } else if kid.len() == 43 && kid.bytes().all(|b| url_safe(&b)) {
             Self::Thumbprint
-        } else if kid.bytes().all(|b| url_safe(&b) || matches!(b, b'.' | b':' | b'=' | b'+')) && !kid.contains("..") {
+        } else if kid.bytes().all(|b| url_safe(&b) || matches!(b, b'.' | b':' | b'=' | b'+'))
+            && !kid.contains("..")
+        {
             Self::Word
         } else if kid.contains("://") {
             Self::Url
@@ -140,7 +142,9 @@ impl KidClass {
 }
 
 fn is_uuid(b: &[u8]) -> bool {
-    b.iter().enumerate().all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
+    b.iter()
+        .enumerate()
+        .all(|(i, b)| if matches!(i, 8 | 13 | 18 | 23) { *b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
 /// Basic credentials.
@@ -323,7 +327,9 @@ mod tests {
         let facts = jwt_facts(&token(r#"{"alg":["x"],"typ":7,"kid":{"a":1}}"#, r#"{"exp":"soon"}"#)).unwrap();
         assert_eq!((facts.alg, facts.typ, facts.kid), (None, None, Some(KidClass::Odd)));
         assert_eq!(facts.expires_unix_s, None);
-        assert!(jwt_facts(b"eyJ").is_none() && jwt_facts(b"").is_none() && jwt_facts(&[b'e'; 9000]).is_none());
+        assert!(
+            jwt_facts(b"eyJ").is_none() && jwt_facts(b"").is_none() && jwt_facts(&[b'e'; 9000]).is_none()
+        );
     }
 
     #[test]

@@ -292,7 +292,9 @@ fn option(kind: u8, len: u8, data: &[u8]) -> Option<TcpOption> {
         8 if data.len() == 8 => TcpOption::Timestamps(be32(data, 0)?, be32(data, 4)?),
         8 => return None,
         30 => TcpOption::Mptcp { subtype: data.first()? >> 4, len },
-        34 if data.len() <= FAST_OPEN_COOKIE_BYTES_MAX => TcpOption::FastOpen { cookie_len: data.len() as u8 },
+        34 if data.len() <= FAST_OPEN_COOKIE_BYTES_MAX => {
+            TcpOption::FastOpen { cookie_len: data.len() as u8 }
+        }
         34 => return None,
         _ => TcpOption::Unknown { kind, len },
     })
@@ -431,9 +433,8 @@ mod tests {
     use super::*;
 
     fn v4(tcp: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![
-            0x45, 0xb9, 0x05, 0xdc, 0x12, 0x67, 0x40, 0, 63, 6, 0, 0, 10, 0, 0, 1, 192, 168, 1, 2,
-        ];
+        let mut bytes =
+            vec![0x45, 0xb9, 0x05, 0xdc, 0x12, 0x67, 0x40, 0, 63, 6, 0, 0, 10, 0, 0, 1, 192, 168, 1, 2];
         bytes.extend_from_slice(tcp);
         bytes
     }
@@ -465,9 +466,8 @@ mod tests {
 
     #[test]
     fn elements_of_a_syn() {
-        let options = [
-            2, 4, 5, 0xb4, 4, 2, 3, 3, 7, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 30, 4, 0x01, 0, 253, 3, 9, 0, 5,
-        ];
+        let options =
+            [2, 4, 5, 0xb4, 4, 2, 3, 3, 7, 34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 30, 4, 0x01, 0, 253, 3, 9, 0, 5];
         let tcp = elements(&HeaderBytes::new(&v4(&tcp_bytes(0x1c2, &options)))).tcp.unwrap();
         assert_eq!(tcp.flags.names().collect::<Vec<_>>(), ["SYN", "ECE", "CWR", "AE"]);
         assert_eq!(tcp.ack, None);

@@ -24,16 +24,14 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use policy::{PATTERNS_MAX, Policy, PolicyError};
 
-use crate::features::{
-    self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, PatternHit, PatternKind, Place,
-};
+use crate::features::{self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, PatternHit, PatternKind, Place};
 use crate::transaction::{
     Anomaly, IncompleteReason, Line, Message, RawTransaction, Side, Span, StartLine, Transaction,
 };
 use fingerprint::Fingerprinter;
 use memo::Memo;
 use policy::Class;
-use scan::{Range, Scanner, Survey};
+use scan::{Range, Scanner};
 
 /// Most text of one redacted message, bytes; what would go beyond is left out. An assembler's own limit on heads is far
 /// below; this one holds where fingerprints are longer than what they stand for.
@@ -50,9 +48,10 @@ const JWT: &str = "jwt";
 /// Makes transactions writable. One per thread: it remembers names and has buffers of its own.
 pub struct Redactor {
     rules: Rules,
-    names: Memo<Name>,
-    keys: Memo<bool>,
-    survey: Survey,
+    names: Memo<Name, 46>,
+    keys: Memo<bool, 46>,
+    /// Whether the scanner thinks a value worth a look. Nearly all values come again and again.
+    looks: Memo<bool, 126>,
     ranges: Vec<Range>,
 }
 
@@ -117,7 +116,7 @@ impl Redactor {
             rules: Rules { policy, scanner, fingerprinter },
             names: Memo::new(10),
             keys: Memo::new(9),
-            survey: Survey::default(),
+            looks: Memo::new(9),
             ranges: Vec::new(),
         }
     }
@@ -150,7 +149,6 @@ impl Redactor {
     fn message(&mut self, message: &mut Message, trust: Trust, out: &mut Yield) {
         let old = std::mem::take(&mut message.text);
         let mut text = Vec::with_capacity(old.len().min(TEXT_BYTES_MAX) + 32);
-        self.rules.scanner.survey(&old, &mut self.survey);
         let bare = message.lines.is_empty() && message.trailers.is_empty();
         message.start = match message.start {
             StartLine::Request { method, target } => StartLine::Request {
@@ -177,8 +175,8 @@ impl Redactor {
             self.ranges.push(Range::new(0, method.len()));
         }
         let at = At { side: trust.side, name: b"method" };
-        if self.touches(span) {
-            self.rules.look(at, method, &mut self.ranges, &mut out.features);
+        if self.rules.scanner.touches(method) {
+            self.rules.look(at, true, method, &mut self.ranges, &mut out.features);
         }
         self.write(method, at.name, text, out)
     }
@@ -195,7 +193,8 @@ impl Redactor {
         let target = span.get(old);
         let at = At { side: trust.side, name: b"target" };
         self.ranges.clear();
-        self.value(at, Class::Url, target, self.touches(span), out);
+        let touched = self.rules.scanner.touches(target);
+        self.value(at, Class::Url, target, touched, out);
         values::authority(target, &mut self.ranges);
         if bare && trust.cut {
             // The target itself is cut, and its last piece may be a secret's beginning.
@@ -210,7 +209,8 @@ impl Redactor {
         let reason = span.get(old);
         let at = At { side: trust.side, name: b"reason" };
         self.ranges.clear();
-        self.value(at, Class::Plain, reason, self.touches(span), out);
+        let touched = self.rules.scanner.touches(reason);
+        self.value(at, Class::Plain, reason, touched, out);
         self.write(reason, at.name, text, out)
     }
 
@@ -242,13 +242,18 @@ impl Redactor {
             self.ranges.push(Range::new(0, name.len()));
         }
         if !known.clean {
-            rules.look(at, name, &mut self.ranges, &mut out.features);
+            rules.look(at, true, name, &mut self.ranges, &mut out.features);
         }
         let name_touched = !self.ranges.is_empty();
         let name_span = self.write_only(name, text);
 
         self.ranges.clear();
-        let touched = self.touches(line.value);
+        let Self { rules, looks, .. } = self;
+        let touched = match known.class {
+            // No use to remember secrets.
+            Class::Secret | Class::Cookie | Class::SetCookie => rules.scanner.touches(value),
+            _ => looks.get(value, |value| rules.scanner.touches(value)),
+        };
         let shown = name_span.get(text);
         let at = At { side: trust.side, name: shown };
         if touched || known.class != Class::Plain {
@@ -257,7 +262,8 @@ impl Redactor {
             self.value(at, Class::Url, value, touched, out);
         }
         let broken_off = last && trust.cut && known.class != Class::Secret;
-        let doubtful = last && trust.loose && touched && self.ranges.is_empty();
+        let doubtful =
+            last && trust.loose && self.ranges.is_empty() && self.rules.scanner.holds_literal(value);
         if hide_value || broken_off || doubtful {
             self.ranges.push(Range::new(0, value.len()));
         }
@@ -267,19 +273,17 @@ impl Redactor {
             note(name_span.get(text), out);
         }
         let secret = matches!(known.class, Class::Secret | Class::Cookie | Class::SetCookie);
-        (Line { name: name_span, value: value_span }, secret || name_touched || (after_secret && value.is_empty()))
+        (
+            Line { name: name_span, value: value_span },
+            secret || name_touched || (after_secret && value.is_empty()),
+        )
     }
 
-    fn touches(&self, span: Span) -> bool {
-        let start = span.start as usize;
-        self.survey.touches(start, start + span.len as usize)
-    }
-
-    /// Finds what is to be replaced in a value. `touched`: the survey has something in it.
+    /// Finds what is to be replaced in a value. `touched`: the scanner thinks it worth a look.
     fn value(&mut self, at: At<'_>, class: Class, value: &[u8], touched: bool, out: &mut Yield) {
         let Self { rules, keys, ranges, .. } = self;
         if touched {
-            rules.look(at, value, ranges, &mut out.features);
+            rules.look(at, class != Class::Secret, value, ranges, &mut out.features);
             match class {
                 // What is found here is more exact than what the patterns tell: they would hide a scope, a realm.
                 Class::Secret => ranges.clear(),
@@ -288,7 +292,10 @@ impl Redactor {
             }
         }
         let mut class = class;
-        if class == Class::Plain && touched && (memchr::memmem::find(value, b"://").is_some() || rules.is_path(value)) {
+        if class == Class::Plain
+            && touched
+            && (memchr::memmem::find(value, b"://").is_some() || rules.is_path(value))
+        {
             class = Class::Url;
         }
         let policy = &rules.policy;
@@ -364,11 +371,15 @@ impl Rules {
         let end = name.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |i| i + 1);
         // Pseudo-fields of HTTP/2 begin with a colon (RFC 9113, 8.3).
         let body = name[..end].strip_prefix(b":").unwrap_or(&name[..end]);
-        let mut survey = Survey::default();
-        self.scanner.survey(name, &mut survey);
         let mut ranges = Vec::new();
-        if survey.touches(0, name.len()) {
-            self.look(At { side: Side::Request, name: b"" }, name, &mut ranges, &mut Features::default());
+        if self.scanner.touches(name) {
+            self.look(
+                At { side: Side::Request, name: b"" },
+                true,
+                name,
+                &mut ranges,
+                &mut Features::default(),
+            );
         }
         Name {
             class: self.policy.header(name),
@@ -383,8 +394,16 @@ impl Rules {
     }
 
     /// Tries the patterns on a value: secrets go to `ranges`, what is known of them to `features`.
-    fn look(&self, at: At<'_>, value: &[u8], ranges: &mut Vec<Range>, features: &mut Features) {
-        let flood = self.scanner.look(value, |found| {
+    /// Generic patterns are left out where all of the value is hidden anyway.
+    fn look(
+        &self,
+        at: At<'_>,
+        generic: bool,
+        value: &[u8],
+        ranges: &mut Vec<Range>,
+        features: &mut Features,
+    ) {
+        let flood = self.scanner.look(value, generic, |found| {
             if found.pattern.kind == PatternKind::Secret {
                 let credentials = found.pattern.class == CREDENTIALS;
                 ranges.push(Range { credentials, ..Range::new(found.start, found.end) });
@@ -402,13 +421,11 @@ impl Rules {
 
     /// Whether patterns find a secret in text that was encoded on the wire.
     fn hidden_in(&self, at: At<'_>, decoded: &[u8], features: &mut Features) -> bool {
-        let mut survey = Survey::default();
-        self.scanner.survey(decoded, &mut survey);
-        if !survey.touches(0, decoded.len()) {
+        if !self.scanner.touches(decoded) {
             return false;
         }
         let mut ranges = Vec::new();
-        self.look(at, decoded, &mut ranges, features);
+        self.look(at, true, decoded, &mut ranges, features);
         !ranges.is_empty()
     }
 
@@ -451,7 +468,9 @@ impl Rules {
         let token = token.trim_ascii();
         let decoded =
             features::decode(&STANDARD_NO_PAD, token).or_else(|| features::decode(&URL_SAFE_NO_PAD, token));
-        let parts = decoded.as_deref().and_then(|d| d.iter().position(|b| *b == b':').map(|i| (&d[..i], &d[i + 1..])));
+        let parts = decoded
+            .as_deref()
+            .and_then(|d| d.iter().position(|b| *b == b':').map(|i| (&d[..i], &d[i + 1..])));
         features.basic.push(Basic {
             place: at.place(),
             user: parts.map(|(user, _)| self.fingerprinter.of(user).to_string()),

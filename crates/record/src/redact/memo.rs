@@ -1,58 +1,67 @@
-//! Remembers what was decided on names: a handful of names makes up nearly all lines.
+//! Remembers what was decided on names and values: a handful of them makes up nearly all lines.
 
-/// Longest name that is remembered, bytes.
-const NAME_BYTES_MAX: usize = 46;
-
-/// A table of the latest names, one place for each hash. Names are compared whole, so a peer that sends
-/// colliding names makes the table useless to itself and nothing else; the table does not grow.
-pub(super) struct Memo<T> {
-    slots: Vec<Slot<T>>,
+/// A table of the latest texts of at most `BYTES` bytes, one place for each hash. Texts are compared whole, so a peer
+/// that sends colliding ones makes the table useless to itself and nothing else; the table does not grow.
+pub(super) struct Memo<T, const BYTES: usize> {
+    slots: Vec<Slot<T, BYTES>>,
     shift: u32,
 }
 
 #[derive(Clone, Copy)]
-struct Slot<T> {
-    len: u8,
-    bytes: [u8; NAME_BYTES_MAX],
+struct Slot<T, const BYTES: usize> {
     value: Option<T>,
+    len: u8,
+    bytes: [u8; BYTES],
 }
 
-impl<T: Copy> Memo<T> {
-    /// A table of 2 to the power of `bits` names.
+impl<T: Copy, const BYTES: usize> Memo<T, BYTES> {
+    const FITS: () = assert!(BYTES <= u8::MAX as usize, "the length is kept in a byte");
+
+    /// A table of 2 to the power of `bits` texts.
     pub(super) fn new(bits: u32) -> Self {
-        let empty = Slot { len: 0, bytes: [0; NAME_BYTES_MAX], value: None };
+        let () = Self::FITS;
+        let empty = Slot { value: None, len: 0, bytes: [0; BYTES] };
         Self { slots: vec![empty; 1 << bits], shift: 64 - bits }
     }
 
-    /// What `decide` says of `name`, or said lately.
-    pub(super) fn get(&mut self, name: &[u8], decide: impl FnOnce(&[u8]) -> T) -> T {
-        if name.len() > NAME_BYTES_MAX {
-            return decide(name);
+    /// What `decide` says of `text`, or said lately.
+    #[inline]
+    pub(super) fn get(&mut self, text: &[u8], decide: impl FnOnce(&[u8]) -> T) -> T {
+        if text.len() > BYTES {
+            return decide(text);
         }
-        let at = (hash(name) >> self.shift) as usize;
+        let at = (hash(text) >> self.shift) as usize;
         let slot = &mut self.slots[at];
         if let Some(value) = slot.value
-            && slot.bytes.get(..usize::from(slot.len)) == Some(name)
+            && usize::from(slot.len) == text.len()
+            && slot.bytes[..text.len()] == *text
         {
             return value;
         }
-        let value = decide(name);
-        slot.len = name.len() as u8;
-        slot.bytes[..name.len()].copy_from_slice(name);
+        let value = decide(text);
+        slot.len = text.len() as u8;
+        slot.bytes[..text.len()].copy_from_slice(text);
         slot.value = Some(value);
         value
     }
 }
 
-fn hash(name: &[u8]) -> u64 {
+/// Takes in eight bytes at a time; the last eight may overlap those before them.
+#[inline]
+fn hash(text: &[u8]) -> u64 {
     const K: u64 = 0x9E37_79B9_7F4A_7C15;
-    let (words, rest) = name.as_chunks::<8>();
-    let mut hash = name.len() as u64;
-    for word in words {
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(K);
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(K);
+    let mut hash = (text.len() as u64).wrapping_mul(K);
+    if let Some(last) = text.last_chunk::<8>() {
+        for word in text.as_chunks::<8>().0 {
+            hash = mix(hash, u64::from_le_bytes(*word));
+        }
+        mix(hash, u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        mix(hash, u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
+    } else {
+        mix(hash, text.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
     }
-    let tail = rest.iter().fold(0, |n, b| n << 8 | u64::from(*b));
-    (hash.rotate_left(5) ^ tail).wrapping_mul(K)
 }
 
 #[cfg(test)]
@@ -61,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_own_answer_among_many() {
-        let mut memo = Memo::new(2);
+        let mut memo = Memo::<_, 46>::new(2);
         for round in 0..3 {
             for i in 0..100u32 {
                 let name = format!("x-{i}");

@@ -162,7 +162,8 @@ impl NameRules {
     }
 
     fn get(&self, plain: &[u8]) -> Option<Class> {
-        let prefix = || self.prefixes.iter().find(|(prefix, _)| plain.starts_with(prefix)).map(|(_, class)| *class);
+        let prefix =
+            || self.prefixes.iter().find(|(prefix, _)| plain.starts_with(prefix)).map(|(_, class)| *class);
         self.exact.get(plain).copied().or_else(prefix)
     }
 }
@@ -406,16 +407,45 @@ mod tests {
     fn names_of_secrets() {
         let policy = Policy::default();
         for name in [
-            "AUTHORIZATION", "X-Api-Key", "x_api_key", "X-My-Auth", "X-Foo-Token", "fooToken", "X-User-Password",
-            "langfuse-anything", "X-Foo.Session", "X-Custom-Key", "X-Login-OTP", "Authorization ", "X-MyApp-AccessKey",
+            "AUTHORIZATION",
+            "X-Api-Key",
+            "x_api_key",
+            "X-My-Auth",
+            "X-Foo-Token",
+            "fooToken",
+            "X-User-Password",
+            "langfuse-anything",
+            "X-Foo.Session",
+            "X-Custom-Key",
+            "X-Login-OTP",
+            "Authorization ",
+            "X-MyApp-AccessKey",
         ] {
             assert_eq!(policy.header(name.as_bytes()), Class::Secret, "{name}");
         }
         for name in [
-            "Idempotency-Key", "Sec-WebSocket-Key", "X-Consumer-Username", "X-Request-Id", "ETag", "If-None-Match",
-            "Author", "Sec-Fetch-Site", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "Traceparent", "Accept",
-            "Cache-Control", "Keep-Alive", "X-Pinned", "Content-Type", "Access-Control-Allow-Credentials",
-            "User-Agent", "Design", "X-Monkeys", "Sec-WebSocket-Accept", "X-Amz-Cf-Id", "Last-Event-Id",
+            "Idempotency-Key",
+            "Sec-WebSocket-Key",
+            "X-Consumer-Username",
+            "X-Request-Id",
+            "ETag",
+            "If-None-Match",
+            "Author",
+            "Sec-Fetch-Site",
+            "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
+            "Traceparent",
+            "Accept",
+            "Cache-Control",
+            "Keep-Alive",
+            "X-Pinned",
+            "Content-Type",
+            "Access-Control-Allow-Credentials",
+            "User-Agent",
+            "Design",
+            "X-Monkeys",
+            "Sec-WebSocket-Accept",
+            "X-Amz-Cf-Id",
+            "Last-Event-Id",
         ] {
             assert_eq!(policy.header(name.as_bytes()), Class::Plain, "{name}");
         }
@@ -424,7 +454,15 @@ mod tests {
     #[test]
     fn keys_of_secrets() {
         let policy = Policy::default();
-        for key in ["token", "X-Amz-Signature", "access_token", "accessToken", "user[password]", "client_secret", "sig"] {
+        for key in [
+            "token",
+            "X-Amz-Signature",
+            "access_token",
+            "accessToken",
+            "user[password]",
+            "client_secret",
+            "sig",
+        ] {
             assert!(policy.query_key(key.as_bytes()), "{key}");
         }
         for key in ["q", "page", "sort_key", "client_id", "X-Amz-Date", "id", "", "monkeys", "design"] {

@@ -1,21 +1,26 @@
 //! Finds out cheaply that a value holds nothing of interest, and what it holds where that fails.
 //!
 //! Nearly all values match no pattern, so the cost of redaction is the cost of finding that out. A pattern is tried
-//! only where one of its literals stands. All literals of all patterns are looked for in one pass over a message's
-//! text, lines and all, in lower case: each text of three bytes that some literal begins with is a bit in a table,
-//! and each place of the text asks the table. An Aho-Corasick automaton was the alternative; its states follow one from
+//! only where one of its literals stands. First each byte of a value is looked up in a table that counts digits and
+//! tells rare and special bytes; a short value of ordinary bytes is done with that. In others all literals of all
+//! patterns are looked for in one pass: each three bytes that some literal begins with are a bit in a table, and each
+//! place of the value asks the table. An Aho-Corasick automaton was the alternative; its states follow one from
 //! another, so that it waits for memory at each byte, and its vectorised form takes 64 literals at most.
+
+use std::collections::BTreeMap;
 
 use crate::features::PatternKind;
 
 use super::policy::{Pattern, Policy};
 
-/// Most places in one message that are noted one by one; with more, each value is looked at.
-const HITS_MAX: usize = 64;
+/// Shortest secret that a pattern can tell by its shape, without a special byte in the value.
+const SHAPE_BYTES_MIN: usize = 11;
 /// Most matches of one pattern in one value; with more, all of the value is hidden.
 const MATCHES_MAX: usize = 64;
 /// Bits of the table of literal beginnings; a few hundred literals fill a hundredth of it.
 const TABLE_BITS: u32 = 15;
+/// Bits of the hash that find a literal.
+const START_BITS: u32 = 8;
 /// Digits of a payment card number (ISO/IEC 7812-1).
 const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
@@ -43,29 +48,6 @@ impl Range {
     }
 }
 
-/// What one pass over a message's text has found.
-#[derive(Default)]
-pub(super) struct Survey {
-    lower: Vec<u8>,
-    hits: Vec<u32>,
-    everywhere: bool,
-}
-
-impl Survey {
-    /// Something in `start..end` is worth a look.
-    pub(super) fn touches(&self, start: usize, end: usize) -> bool {
-        self.everywhere || self.hits.iter().any(|hit| (start..end).contains(&(*hit as usize)))
-    }
-
-    fn hit(&mut self, at: usize) {
-        if self.hits.len() < HITS_MAX {
-            self.hits.push(at as u32);
-        } else {
-            self.everywhere = true;
-        }
-    }
-}
-
 /// A match of a pattern.
 pub(super) struct Found<'a> {
     pub(super) pattern: &'a Pattern,
@@ -80,140 +62,220 @@ struct Literal {
 
 pub(super) struct Scanner {
     patterns: Vec<Pattern>,
+    /// Patterns that tell a secret by what stands in front of it rather than by its shape.
+    generic: Mask,
     /// Bit set: some literal of three or more bytes may begin with these three.
-    table: Vec<u64>,
+    table: Box<[u64; 1 << (TABLE_BITS - 6)]>,
     /// Literals of three bytes and more, by the hash of their first three.
     long: Vec<(u32, Literal)>,
+    /// Where in `long` the hashes with these upper bits begin, and behind all where the last end.
+    starts: Box<[u16; (1 << START_BITS) + 1]>,
     /// Shorter ones; their first bytes are rare in headers.
     short: Vec<Literal>,
-    /// Bytes that by themselves are worth a look.
-    rare: [bool; 256],
+    /// What each byte adds to the tally of a value.
+    tally: [u32; 256],
 }
+
+/// A digit.
+const DIGIT: u32 = 1;
+/// A byte without which a short value is ordinary.
+const SPECIAL: u32 = 1 << 12;
+/// A byte that by itself is worth a look.
+const RARE: u32 = 1 << 22;
+/// Bytes of which one tally is made, so that no part of it runs over.
+const TALLY_BYTES: usize = 1000;
 
 impl Scanner {
     pub(super) fn new(policy: &Policy) -> Self {
-        let mut rare = [false; 256];
-        // A percent sign may hide anything.
-        rare[usize::from(b'%')] = true;
-        let mut all: std::collections::BTreeMap<Vec<u8>, Mask> = std::collections::BTreeMap::new();
+        let mut tally = [0; 256];
+        for (byte, tally) in (0..=u8::MAX).zip(&mut tally) {
+            *tally = match byte {
+                b'0'..=b'9' => DIGIT,
+                b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' | b',' | b'*' | b'+' => 0,
+                // A percent sign may hide anything.
+                b'%' => RARE,
+                _ => SPECIAL,
+            };
+        }
+        let mut all: BTreeMap<Vec<u8>, Mask> = BTreeMap::new();
+        let mut generic = 0;
         for (bit, pattern) in policy.patterns.iter().enumerate() {
+            if pattern.kind == PatternKind::Secret && pattern.group > 0 {
+                generic |= 1 << bit;
+            }
             for literal in &pattern.literals {
                 *all.entry(literal.clone()).or_default() |= 1 << bit;
             }
         }
-        let mut table = vec![0; 1 << (TABLE_BITS - 6)];
+        let mut table = Box::new([0; 1 << (TABLE_BITS - 6)]);
         let (mut long, mut short) = (Vec::new(), Vec::new());
         for (text, patterns) in all {
             match *text.as_slice() {
                 [a, b, c, ..] => {
-                    let hash = hash(u32::from_le_bytes([a, b, c, 0]));
+                    let hash = hash(folded([a, b, c, 0, 0, 0, 0, 0]));
                     table[(hash >> 6) as usize] |= 1 << (hash & 63);
                     long.push((hash, Literal { text, patterns }));
                 }
                 [first, ..] => {
-                    rare[usize::from(first)] = true;
+                    tally[usize::from(first)] = RARE;
                     short.push(Literal { text, patterns });
                 }
                 [] => {}
             }
         }
         long.sort_by_key(|(hash, _)| *hash);
-        Self { patterns: policy.patterns.clone(), table, long, short, rare }
+        let mut starts = Box::new([0; (1 << START_BITS) + 1]);
+        for (upper, start) in starts.iter_mut().enumerate() {
+            *start = long.partition_point(|(hash, _)| ((hash >> (TABLE_BITS - START_BITS)) as usize) < upper)
+                as u16;
+        }
+        Self { patterns: policy.patterns.clone(), generic, table, long, starts, short, tally }
     }
 
-    /// Notes each place in `text` that is worth a look.
-    pub(super) fn survey(&self, text: &[u8], survey: &mut Survey) {
-        let Survey { lower, hits, everywhere } = survey;
-        hits.clear();
-        *everywhere = false;
-        lower.clear();
-        lower.extend(text.iter().map(u8::to_ascii_lowercase));
-        let lower = std::mem::take(lower);
-        self.literals(&lower, |at, _| {
-            survey.hit(at);
-            !survey.everywhere
+    /// Whether a value is worth a look: false only where [`Scanner::look`] and [`cards`] would find nothing, and no
+    /// percent sign is in it; short values of ordinary bytes pass too.
+    pub(super) fn touches(&self, value: &[u8]) -> bool {
+        let (mut digits, mut special) = (0, false);
+        for part in value.chunks(TALLY_BYTES) {
+            let tally: u32 = part.iter().map(|b| self.tally[usize::from(*b)]).sum();
+            if tally >= RARE {
+                return true;
+            }
+            special |= tally >= SPECIAL;
+            digits += tally % SPECIAL;
+        }
+        if value.len() < SHAPE_BYTES_MIN && !special {
+            return digits as usize >= *CARD_DIGITS.start() && has_card(value);
+        }
+        self.holds_literal(value) || (digits as usize >= *CARD_DIGITS.start() && has_card(value))
+    }
+
+    /// Whether a literal of some pattern is in a value, as it is in the first part of a secret that was cut.
+    pub(super) fn holds_literal(&self, value: &[u8]) -> bool {
+        let mut any = false;
+        self.literals(value, |_| {
+            any = true;
+            false
         });
-        if !survey.everywhere {
-            for (at, byte) in lower.iter().enumerate() {
-                if self.rare[usize::from(*byte)] {
-                    survey.hit(at);
-                }
-            }
-            cards(&lower, |start, _| survey.hit(start));
-        }
-        survey.lower = lower;
+        any
     }
 
-    /// Calls `found` with place and patterns of each literal in `lower`, until it says false.
-    fn literals(&self, lower: &[u8], mut found: impl FnMut(usize, Mask) -> bool) {
-        for (at, window) in lower.windows(3).enumerate() {
-            let hash = hash(u32::from_le_bytes([window[0], window[1], window[2], 0]));
-            if self.table[(hash >> 6) as usize] >> (hash & 63) & 1 == 1 {
-                let patterns = self.confirm(hash, &lower[at..]);
-                if patterns != 0 && !found(at, patterns) {
-                    return;
+    /// Calls `found` with the patterns of each literal in `text`, until it says false.
+    fn literals(&self, text: &[u8], mut found: impl FnMut(Mask) -> bool) {
+        let mut at = 0;
+        // Eight bytes hold six beginnings of three.
+        while let Some(word) = text.get(at..at + 8).and_then(|w| <[u8; 8]>::try_from(w).ok()) {
+            let word = folded(word);
+            let bits = [0, 8, 16, 24, 32, 40].map(|shift| self.begins(word >> shift));
+            if bits.iter().fold(0, |any, bit| any | bit) != 0 {
+                for (offset, bit) in bits.iter().enumerate() {
+                    if *bit != 0 && !self.confirm(word >> (8 * offset), &text[at + offset..], &mut found) {
+                        return;
+                    }
                 }
             }
+            at += 6;
         }
+        let rest = &text[at.min(text.len())..];
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        let word = folded(word);
+        for offset in 0..rest.len().saturating_sub(2) {
+            let three = word >> (8 * offset);
+            if self.begins(three) != 0 && !self.confirm(three, &rest[offset..], &mut found) {
+                return;
+            }
+        }
+    }
+
+    fn begins(&self, three: u64) -> u64 {
+        let hash = hash(three);
+        self.table[(hash >> 6) as usize] >> (hash & 63) & 1
     }
 
     #[cold]
-    fn confirm(&self, hash: u32, rest: &[u8]) -> Mask {
-        let from = self.long.partition_point(|(h, _)| *h < hash);
-        let same = self.long[from..].iter().take_while(|(h, _)| *h == hash);
-        same.filter(|(_, l)| rest.starts_with(&l.text)).fold(0, |mask, (_, l)| mask | l.patterns)
+    fn confirm(&self, three: u64, rest: &[u8], found: &mut impl FnMut(Mask) -> bool) -> bool {
+        let hash = hash(three);
+        let upper = (hash >> (TABLE_BITS - START_BITS)) as usize;
+        let among = usize::from(self.starts[upper])..usize::from(self.starts[upper + 1]);
+        let same = self.long.get(among).unwrap_or(&[]).iter().filter(|(h, _)| *h == hash);
+        let stands = |l: &Literal| rest.get(..l.text.len()).is_some_and(|r| r.eq_ignore_ascii_case(&l.text));
+        let patterns = same.filter(|(_, l)| stands(l)).fold(0, |mask, (_, l)| mask | l.patterns);
+        patterns == 0 || found(patterns)
     }
 
-    /// Calls `found` with each match of each pattern, and of card numbers, in `value`. True where there are so many that
-    /// all of it had better be hidden.
-    pub(super) fn look<'s>(&'s self, value: &[u8], mut found: impl FnMut(Found<'s>)) -> bool {
-        let lower = value.to_ascii_lowercase();
+    /// Calls `found` with each match of each pattern in `value`; without the generic ones where all of it is hidden
+    /// anyway. True where there are so many that all of it had better be hidden.
+    pub(super) fn look<'s>(&'s self, value: &[u8], generic: bool, mut found: impl FnMut(Found<'s>)) -> bool {
         let mut mask: Mask = 0;
-        self.literals(&lower, |_, patterns| {
+        self.literals(value, |patterns| {
             mask |= patterns;
             true
         });
         for literal in &self.short {
-            if literal.patterns & !mask != 0 && contains(&lower, &literal.text) {
+            if literal.patterns & !mask != 0 && memchr::memmem::find(value, &literal.text).is_some() {
                 mask |= literal.patterns;
             }
+        }
+        if !generic {
+            mask &= !self.generic;
         }
         let mut flood = false;
         while mask != 0 {
             let bit = mask.trailing_zeros();
             mask &= mask - 1;
             let Some(pattern) = self.patterns.get(bit as usize) else { break };
-            if pattern.kind == PatternKind::Attack {
-                if let Some(m) = pattern.regex.find(value) {
-                    found(Found { pattern, start: m.start(), end: m.end() });
-                }
-                continue;
-            }
-            let mut count = 0;
-            for captures in pattern.regex.captures_iter(value) {
-                let Some(m) = captures.get(pattern.group) else { continue };
-                count += 1;
-                if count > MATCHES_MAX {
-                    flood = true;
-                    break;
-                }
-                let excepted = |e: &Vec<u8>| m.as_bytes().len() >= e.len() && m.as_bytes()[..e.len()].eq_ignore_ascii_case(e);
-                if m.start() < m.end() && !pattern.except.iter().any(excepted) {
-                    found(Found { pattern, start: m.start(), end: m.end() });
-                }
-            }
+            flood |= pattern.find(value, |start, end| found(Found { pattern, start, end }));
         }
         flood
     }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    memchr::memmem::find(text, part).is_some()
+impl Pattern {
+    /// Calls `found` with the secret of each match, or with the first match of an attack; true where there are too many.
+    fn find(&self, value: &[u8], mut found: impl FnMut(usize, usize)) -> bool {
+        let (mut at, mut count) = (0, 0);
+        while let Some(whole) = self.regex.find_at(value, at) {
+            // Groups cost more to find than the match, so they are asked for only where there is one.
+            let secret = match self.group {
+                0 => Some(whole),
+                group => self.regex.captures_at(value, whole.start()).and_then(|c| c.get(group)),
+            };
+            if let Some(secret) = secret.filter(|s| !s.is_empty() && !self.excepts(s.as_bytes())) {
+                found(secret.start(), secret.end());
+            }
+            count += 1;
+            if self.kind == PatternKind::Attack || count > MATCHES_MAX {
+                return self.kind == PatternKind::Secret;
+            }
+            at = whole.end().max(at + 1);
+            if at > value.len() {
+                break;
+            }
+        }
+        false
+    }
+
+    fn excepts(&self, secret: &[u8]) -> bool {
+        self.except.iter().any(|e| secret.get(..e.len()).is_some_and(|s| s.eq_ignore_ascii_case(e)))
+    }
 }
 
-/// Multiplicative hash of three bytes to [`TABLE_BITS`] bits.
-fn hash(three: u32) -> u32 {
-    three.wrapping_mul(0x9E37_79B1) >> (32 - TABLE_BITS)
+/// Sets the bit that tells small letters from capitals, in all bytes; other bytes fall together too, which costs a
+/// second look and no more.
+fn folded(word: [u8; 8]) -> u64 {
+    u64::from_le_bytes(word) | 0x2020_2020_2020_2020
+}
+
+/// Multiplicative hash of the lowest three bytes to [`TABLE_BITS`] bits.
+fn hash(three: u64) -> u32 {
+    ((three & 0xff_ffff) as u32).wrapping_mul(0x9E37_79B1) >> (32 - TABLE_BITS)
+}
+
+fn has_card(value: &[u8]) -> bool {
+    let mut any = false;
+    cards(value, |_, _| any = true);
+    any
 }
 
 /// Calls `found` with start and end of each payment card number: 13 to 19 digits in groups of the usual kind, that
@@ -328,7 +390,8 @@ pub(super) fn percent_decoded_once(text: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
-        let triplet = (byte == b'%').then(|| Some(hex(text.get(at + 1))? << 4 | hex(text.get(at + 2))?)).flatten();
+        let triplet =
+            (byte == b'%').then(|| Some(hex(text.get(at + 1))? << 4 | hex(text.get(at + 2))?)).flatten();
         match triplet {
             Some(value) => {
                 out.get_or_insert_with(|| text[..at].to_vec()).push(value as u8);
@@ -369,8 +432,14 @@ mod tests {
     #[test]
     fn what_looks_like_a_card_number_stays() {
         for text in [
-            "4111111111111112", "1732473411123", "1732473411123456789", "a4111111111111111", "4111111111111111f",
-            "0b8a7c4e-6c2b-4f0e-9a53-0c1d2e3f4a5b", "41111111111111111111111", "2024-11-24 10:11:12",
+            "4111111111111112",
+            "1732473411123",
+            "1732473411123456789",
+            "a4111111111111111",
+            "4111111111111111f",
+            "0b8a7c4e-6c2b-4f0e-9a53-0c1d2e3f4a5b",
+            "41111111111111111111111",
+            "2024-11-24 10:11:12",
         ] {
             assert!(cards_of(text).is_empty(), "{text}");
         }
@@ -386,24 +455,57 @@ mod tests {
 
     /// Each text that a pattern matches must hold one of its literals, else the pattern is never tried on it.
     #[test]
-    fn a_pattern_is_tried_on_what_it_matches() {
+    fn a_pattern_is_tried_wherever_its_literals_stand() {
         let policy = Policy::default();
         let scanner = Scanner::new(&policy);
-        for (i, pattern) in policy.patterns.iter().enumerate() {
+        for pattern in &policy.patterns {
             for literal in &pattern.literals {
-                let text = [b"zz", literal.as_slice(), b"zz"].concat();
-                let mut survey = Survey::default();
-                scanner.survey(&text, &mut survey);
-                assert!(survey.touches(2, 3), "{i} {literal:?}");
+                for (before, after) in (0..9).flat_map(|b| (0..9).map(move |a| (b, a + 17))) {
+                    let text = [vec![b'z'; before], literal.to_ascii_uppercase(), vec![b'z'; after]].concat();
+                    assert!(scanner.touches(&text), "{literal:?} {before} {after}");
+                    let text = [vec![b'z'; after], literal.clone(), vec![b'z'; before]].concat();
+                    assert!(scanner.touches(&text), "{literal:?} {after} {before}");
+                }
             }
         }
     }
 
     #[test]
-    fn a_flood_of_literals_is_bounded() {
+    fn ordinary_values_are_not_touched() {
         let scanner = Scanner::new(&Policy::default());
-        let mut survey = Survey::default();
-        scanner.survey(&b"../".repeat(10_000), &mut survey);
-        assert!(survey.everywhere && survey.hits.len() <= HITS_MAX);
+        for value in [
+            "",
+            "*/*",
+            "gzip, deflate",
+            "application/json",
+            "keep-alive",
+            "localhost:9080",
+            "curl/8.5.0",
+            "10.0.0.7",
+            "0b8a7c4e-6c2b-4f0e-9a53-0c1d2e3f4a5b",
+            "Tue, 24 Nov 2026 18:36:51 GMT",
+            "APISIX/3.11.0",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36",
+        ] {
+            assert!(!scanner.touches(value.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_long_value_does_not_overrun_the_tally() {
+        let scanner = Scanner::new(&Policy::default());
+        let mut long = vec![b'('; 1 << 20];
+        assert!(!scanner.touches(&long));
+        long.extend_from_slice(b" 4111111111111111");
+        assert!(scanner.touches(&long));
+        assert!(scanner.touches(&[vec![b'9'; 5000], b"%".to_vec()].concat()));
+    }
+
+    #[test]
+    fn a_flood_of_matches_is_told() {
+        let scanner = Scanner::new(&Policy::default());
+        let mut count = 0;
+        assert!(scanner.look(&b"AKIAIOSFODNN7EXAMPLE ".repeat(1000), true, |_| count += 1));
+        assert!(count <= MATCHES_MAX + 1);
     }
 }

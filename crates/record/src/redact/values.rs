@@ -212,7 +212,8 @@ pub(super) fn url(
         };
         let mut next = end;
         if let Some(from) = hide_from {
-            next = value[from..].iter().position(|b| ends_value(*b, in_query)).map_or(value.len(), |n| from + n);
+            next =
+                value[from..].iter().position(|b| ends_value(*b, in_query)).map_or(value.len(), |n| from + n);
             if pieces > PIECES_MAX {
                 next = value.len();
             }

@@ -71,8 +71,10 @@ pub(crate) struct Connection {
     pub(crate) response_gap: Option<IncompleteReason>,
     /// Responses that are still to come for requests that were given up.
     pub(crate) owed: u32,
-    /// Where the last whole response ended.
+    /// Where the last response to a request that was seen ended, if it was seen whole.
     pub(crate) last_response_end: Option<u32>,
+    /// How much of the requests its sender had received when it began.
+    pub(crate) last_response_acknowledges: Option<u32>,
     /// Not HTTP/1, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -105,6 +107,7 @@ impl Connection {
             response_gap: None,
             owed: 0,
             last_response_end: None,
+            last_response_acknowledges: None,
             deaf: false,
             attended: false,
             queue_bytes: 0,
@@ -130,13 +133,13 @@ impl Connection {
             self.process = segment.process;
         }
         self.last_ns = segment.time_ns;
-        if self.deaf {
+        if self.deaf || segment.bytes.is_empty() {
             return;
         }
         let direction = segment.direction;
         let run = Run::of(segment);
         let other = direction.reverse();
-        if self.streams[other.index()].held.is_some() {
+        if self.streams[other.index()].waits() {
             self.went_on(other, &run, cx);
         }
         let index = direction.index();
@@ -179,6 +182,9 @@ impl Connection {
             stream.pass(remaining);
             self.complete(direction, Some(run.time_ns), cx);
         }
+        if start && self.is_soft(direction) {
+            self.start_within_body(direction, &run, cx);
+        }
         let stream = &mut self.streams[index];
         let hole = distance(stream.next, run.sequence);
         if hole < 0 {
@@ -196,6 +202,24 @@ impl Connection {
         }
         self.feed(direction, run, cx);
         true
+    }
+
+    /// The capturing side, which may have seen the request, knows better where a response ended.
+    fn start_within_body(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
+        let stream = &mut self.streams[direction.index()];
+        let State::Length { remaining } = stream.state else { return };
+        let hole = distance(stream.next, run.sequence);
+        if hole <= 0 || hole as u64 >= remaining {
+            return;
+        }
+        stream.octets = None;
+        self.complete(direction, None, cx);
+        let stream = &mut self.streams[direction.index()];
+        if stream.state == State::Boundary {
+            cx.counters.gaps += 1;
+            stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
+            stream.next = run.sequence;
+        }
     }
 
     /// Goes to the beginning of a run behind a hole, where the missing bytes need not be known.
@@ -259,6 +283,9 @@ impl Connection {
             _ if self.fresh[index] && !run.has(flags::RAW) => run.sequence,
             _ => return false,
         };
+        if run.has(flags::LOST) && from == run.sequence {
+            stream.gap = Some(IncompleteReason::RingFull);
+        }
         stream.synced = true;
         stream.next = from;
         true
@@ -311,6 +338,18 @@ impl Connection {
             self.resolve(direction, cx);
             self.drain(direction, cx);
         }
+        let stream = &mut self.streams[direction.index()];
+        if let (State::Head, Some(acknowledged)) = (stream.state, acknowledged)
+            && distance(stream.next, acknowledged) > 0
+        {
+            // The rest of the head was received, and will not be sent again.
+            cx.counters.gaps += 1;
+            self.cut(direction, IncompleteReason::Gap, cx);
+            let stream = &mut self.streams[direction.index()];
+            stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
+            stream.state = State::Lost;
+            stream.next = acknowledged;
+        }
     }
 
     /// Names the first hole of a direction a gap, and goes on behind it.
@@ -345,7 +384,6 @@ impl Connection {
             self.complete(direction, Some(run.time_ns), cx);
         }
         let stream = &mut self.streams[index];
-        let at_boundary = matches!(stream.state, State::Boundary);
         if !matches!(stream.state, State::Boundary | State::Lost | State::Tunnel) {
             self.cut(direction, reason, cx);
         }
@@ -353,7 +391,7 @@ impl Connection {
         if distance(stream.next, run.sequence) > 0 && stream.state != State::Tunnel {
             cx.counters.gaps += 1;
             cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
-            stream.gap = stream.gap.or(Some((reason, at_boundary)));
+            stream.gap = stream.gap.or(Some(reason));
             stream.state = State::Lost;
             stream.next = run.sequence;
         }
@@ -374,11 +412,10 @@ impl Connection {
                 self.drain(direction, cx);
             }
         }
-        if let Some(front) = self.queue.front_mut()
+        if let Some(front) = self.queue.front()
             && front.probation.is_some_and(|since| now_ns.saturating_sub(since) >= cx.limits.probation_ns)
         {
-            front.probation = None;
-            self.pump(cx);
+            self.confirm_front(cx);
         }
     }
 
@@ -444,6 +481,7 @@ impl Connection {
                 stream.pass(rest as u64);
                 self.complete(direction, Some(time_ns), cx);
             }
+            State::Boundary if stream.synced && rest > 0 => stream.ends_missing = true,
             _ => {}
         }
     }
@@ -458,11 +496,24 @@ impl Connection {
             }
         }
         for direction in [requests, requests.reverse()] {
-            match self.streams[direction.index()].state {
+            let stream = &mut self.streams[direction.index()];
+            match stream.state {
                 State::Boundary | State::Lost | State::Tunnel => {}
+                // The rest was passed over in the packet of the head.
+                State::Length { remaining }
+                    if distance(stream.next, stream.packet_end) >= 0
+                        && remaining <= distance(stream.next, stream.packet_end) as u64 =>
+                {
+                    stream.pass(remaining);
+                    self.complete(direction, Some(time_ns), cx);
+                }
                 State::Close if reason == CloseReason::Fin => self.complete(direction, Some(time_ns), cx),
                 _ => self.cut(direction, IncompleteReason::ClosedEarly, cx),
             }
+        }
+        if self.streams.iter().any(|s| s.ends_missing || s.gap.is_some()) {
+            // What was lost at the end may have contradicted the pair on probation.
+            self.contradict(None, cx);
         }
         self.give_up_all(cx);
     }

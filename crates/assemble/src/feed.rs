@@ -32,6 +32,11 @@ impl Connection {
             if self.deaf {
                 return;
             }
+            if self.ends_before_body(direction, &run) {
+                self.streams[index].octets = Some(0);
+                self.complete(direction, Some(run.time_ns), cx);
+            }
+            let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
             match stream.state {
                 State::Tunnel => {
@@ -72,7 +77,7 @@ impl Connection {
                     }
                 }
                 State::Length { remaining } => {
-                    if self.walk_length(direction, &mut run, remaining, cx) {
+                    if self.walk_length(direction, &mut run, remaining, soft, cx) {
                         return;
                     }
                 }
@@ -97,7 +102,7 @@ impl Connection {
                 },
                 State::Trailers => self.more_of_trailers(direction, &mut run, cx),
                 State::Close => {
-                    let rest = distance(run.end(), run.packet_end).max(0) as u64;
+                    let rest = if soft { 0 } else { distance(run.end(), run.packet_end).max(0) as u64 };
                     let count = run.bytes.len() as u64 + rest;
                     stream.octets = stream.octets.map(|o| o.saturating_add(count));
                     stream.pass(count);
@@ -112,19 +117,37 @@ impl Connection {
         }
     }
 
+    /// The framing of a response depends on its request (RFC 9112, 6.3, rule 1), which is not known for sure.
+    pub(crate) fn is_soft(&self, direction: Direction) -> bool {
+        if self.orphan.is_none() && self.queue.front().is_none_or(|e| e.probation.is_none()) {
+            return false;
+        }
+        self.side(direction) == Side::Response
+    }
+
+    /// A response that says that it has a body has none: the next response begins where the body would.
+    fn ends_before_body(&self, direction: Direction, run: &Run<'_>) -> bool {
+        if !self.is_soft(direction) {
+            return false;
+        }
+        let stream = &self.streams[direction.index()];
+        stream.body_untouched() && (run.is_start() || head::kind(run.bytes) == Kind::Response)
+    }
+
     /// True: the run ends within the body.
     fn walk_length(
         &mut self,
         direction: Direction,
         run: &mut Run<'_>,
         remaining: u64,
+        soft: bool,
         cx: &mut Context<'_>,
     ) -> bool {
         let stream = &mut self.streams[direction.index()];
         let here = remaining.min(run.bytes.len() as u64);
         stream.take(run, here as usize);
         let mut remaining = remaining - here;
-        if remaining > 0 {
+        if remaining > 0 && !soft {
             // What follows in the same packet was passed over, because it is body.
             let rest = (distance(stream.next, run.packet_end).max(0) as u64).min(remaining);
             stream.pass(rest);
@@ -236,6 +259,8 @@ impl Connection {
         }
         stream.stray = true;
         stream.state = State::Lost;
+        // Whatever led here may have swallowed messages.
+        stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
     }
 
     /// In the trailer section (RFC 9112, 7.1.2), or at the last-chunk line before it where the body was passed over.
@@ -298,7 +323,12 @@ impl Connection {
     }
 }
 
-/// The bytes begin with a whole start-line.
+/// Where nothing but the bytes tells that a message begins: with a whole start-line, and with a method that is in
+/// wide use, because the rest of a cut token looks like a method too.
 fn begins_message(bytes: &[u8]) -> bool {
-    matches!(head::kind(bytes), Kind::Request | Kind::Response)
+    match head::kind(bytes) {
+        Kind::Response => true,
+        Kind::Request => head::begins_with_known_method(bytes),
+        Kind::Other | Kind::Undecided => false,
+    }
 }

@@ -89,11 +89,36 @@ fn response_kind(rest: &[u8]) -> Kind {
     }
 }
 
+/// Methods in wide use (RFC 9110, 9.3; RFC 5789; RFC 4918).
+const KNOWN_METHODS: [&[u8]; 16] = [
+    b"GET",
+    b"POST",
+    b"HEAD",
+    b"PUT",
+    b"DELETE",
+    b"PATCH",
+    b"OPTIONS",
+    b"TRACE",
+    b"CONNECT",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"REPORT",
+];
+
+/// The bytes begin with a method in wide use and a space.
+pub(crate) fn begins_with_known_method(bytes: &[u8]) -> bool {
+    KNOWN_METHODS.iter().any(|m| bytes.strip_prefix(*m).is_some_and(|rest| rest.starts_with(b" ")))
+}
+
 /// The bytes may be the beginning of a message whose first line was cut: method and space, or the status.
 pub(crate) fn cut_kind(bytes: &[u8]) -> Kind {
     match kind(bytes) {
         Kind::Undecided if bytes.starts_with(b"HTTP/") => Kind::Other,
-        Kind::Undecided if bytes.contains(&b' ') => Kind::Request,
+        Kind::Undecided if begins_with_known_method(bytes) => Kind::Request,
         Kind::Undecided => Kind::Other,
         known => known,
     }
@@ -232,9 +257,7 @@ pub(crate) fn split(text: &[u8], cut: bool, limits: &Limits) -> Head {
         };
         if start.is_none() {
             start = Some(start_line(text, end));
-        } else if end == at {
-            break;
-        } else if !field_line(text, at, end, &mut lines, &mut facts, limits) {
+        } else if end == at || !field_line(text, at, end, &mut lines, &mut facts, limits) {
             break;
         }
         at = next;

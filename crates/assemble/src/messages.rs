@@ -52,8 +52,10 @@ impl Connection {
         if (self.request_direction == Some(direction)) != is_request {
             // A request among responses, or the other way round.
             cx.counters.stray_bytes += head.text.len() as u64;
-            self.streams[index].stray = true;
-            self.streams[index].state = State::Lost;
+            let stream = &mut self.streams[index];
+            stream.stray = true;
+            stream.state = State::Lost;
+            stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
             return;
         }
         let other = &mut self.streams[direction.reverse().index()];
@@ -126,7 +128,11 @@ impl Connection {
         time_ns: u64,
         cx: &mut Context<'_>,
     ) {
-        self.confirm(cx);
+        if let Some(acknowledgement) = begin.acknowledgement {
+            // When the response ended is not known: the client may have taken its time before this request.
+            self.was_received(direction.reverse(), acknowledgement, None, cx);
+        }
+        self.confirm(begin.acknowledgement, cx);
         let index = direction.index();
         if self.sees_pipelining(begin.acknowledgement) {
             self.pipelined = true;
@@ -166,9 +172,13 @@ impl Connection {
         self.first_request = self.first_request.or(Some(begin.sequence));
         // Of a connection that was joined earlier requests may still be unanswered.
         let joined = first && !self.fresh[index] && begin.acknowledgement.is_some();
-        let Some((reason, at_boundary)) = gap else { return joined.then_some(IncompleteReason::Joined) };
-        if at_boundary && begin.acknowledgement.is_some() && begin.acknowledgement == self.last_response_end {
-            // A whole request was lost, and the client went on without an answer to it.
+        let Some(reason) = gap else { return joined.then_some(IncompleteReason::Joined) };
+        if begin.acknowledgement.is_some()
+            && begin.acknowledgement == self.last_response_end
+            && self.last_response_acknowledges.is_some_and(|a| distance(a, begin.sequence) > 0)
+        {
+            // Another request was sent behind what the last response answers, and the client did not wait for an
+            // answer to it.
             self.pipelined = true;
         }
         Some(reason)
@@ -185,18 +195,16 @@ impl Connection {
     ) {
         let StartLine::Status { status, .. } = head.start else { return };
         let index = direction.index();
-        if let Some((reason, _)) = self.streams[index].gap.take() {
-            self.response_gap = Some(reason);
-            if std::mem::take(&mut self.owed) > 0 {
-                self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
-            }
+        if let Some(reason) = self.streams[index].gap.take() {
+            self.lost_responses(reason, cx);
         }
         let interim = status / 100 == 1 && status != SWITCHING_PROTOCOLS;
         if self.orphan.is_none() {
             self.choose(direction, &begin, interim, cx);
         }
-        if let Some(acknowledgement) = begin.acknowledgement {
-            self.request_was_received(direction.reverse(), acknowledgement, begin.first_ns, cx);
+        let acknowledgement = begin.acknowledgement;
+        if let Some(acknowledgement) = acknowledgement {
+            self.was_received(direction.reverse(), acknowledgement, Some(begin.first_ns), cx);
         }
         let mut facts = head.facts;
         let message = self.message(head, begin);
@@ -219,13 +227,49 @@ impl Connection {
             body = Body::None;
         }
         exchange.tx.response = Some(message);
+        if self.orphan.is_none() {
+            self.last_response_acknowledges = acknowledgement;
+        }
         cx.counters.started.responses += 1;
         self.after_head(direction, body, came, time_ns, cx);
     }
 
+    /// Responses, or parts of them, were lost before the one that begins now.
+    fn lost_responses(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
+        self.response_gap = Some(reason);
+        if std::mem::take(&mut self.owed) > 0 {
+            self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
+        }
+        let requests = self.request_direction.unwrap_or(Direction::Ingress);
+        // Interim responses whose final one is lost: what follows does not belong to them. Those of a pair on
+        // probation may answer a request that was never seen.
+        let mut alone = self.orphan.take();
+        if alone.is_none()
+            && self
+                .queue
+                .front()
+                .is_some_and(|e| e.probation.is_some() && !e.response_done && e.is_answered())
+        {
+            let mut exchange = self.exchange(requests);
+            exchange.request_done = true;
+            exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
+            if let Some(front) = self.queue.front_mut() {
+                exchange.tx.interim = std::mem::take(&mut front.tx.interim);
+                front.probation = None;
+                front.barrier = Some(reason);
+            }
+            alone = Some(exchange);
+        }
+        if let Some(mut exchange) = alone {
+            exchange.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+            exchange.mark(reason, Side::Response, None);
+            self.emit(exchange, cx);
+        }
+    }
+
     /// Finds the exchange that a response belongs to, or makes one.
     fn choose(&mut self, direction: Direction, begin: &Begin, interim: bool, cx: &mut Context<'_>) {
-        let target = self.target(begin.sequence);
+        let target = self.target(begin.sequence, begin.acknowledgement);
         match target {
             Target::Front => self.response_gap = None,
             Target::BackOnProbation => {
@@ -240,21 +284,19 @@ impl Connection {
                 self.response_gap = None;
             }
             Target::None | Target::Owed => {
-                self.contradict(cx);
+                self.contradict(begin.acknowledgement, cx);
                 let requests = direction.reverse();
                 let mut exchange = self.exchange(requests);
                 exchange.request_done = true;
                 exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
                 let barrier = self.queue.iter().find_map(|e| e.barrier);
-                let stream = &self.streams[requests.index()];
-                let behind = begin.acknowledgement.is_some_and(|a| distance(stream.next, a) > 0);
                 if target == Target::Owed {
                     self.owed -= u32::from(!interim);
                 } else if !self.fresh[0] && !self.fresh[1] && self.first_request.is_none() {
                     exchange.mark(IncompleteReason::Joined, Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
                     exchange.mark(reason, Side::Request, None);
-                } else if !stream.synced || (behind && !stream.in_body()) {
+                } else if begin.acknowledgement.is_some() && self.hides_requests(begin.acknowledgement) {
                     // The sender had received more of the requests than was seen.
                     exchange.mark(IncompleteReason::Gap, Side::Request, None);
                 } else {
@@ -265,23 +307,30 @@ impl Connection {
         }
     }
 
-    /// A response begins in a packet that acknowledges the whole request: its body is complete, whether its end was
-    /// told or not.
-    fn request_was_received(
+    /// A message begins in a packet that acknowledges the whole of the one that the other direction is in: its body
+    /// is complete, whether its end was told or not.
+    fn was_received(
         &mut self,
-        requests: Direction,
+        direction: Direction,
         acknowledged: u32,
-        time_ns: u64,
+        time_ns: Option<u64>,
         cx: &mut Context<'_>,
     ) {
-        let stream = &mut self.streams[requests.index()];
+        let alone = self.orphan.is_some();
+        let stream = &mut self.streams[direction.index()];
+        if alone && time_ns.is_none() && stream.next == acknowledged && stream.body_untouched() {
+            // The client goes on without the body that the response announces: it had asked for the head.
+            stream.octets = Some(0);
+            self.complete(direction, None, cx);
+            return;
+        }
         if let State::Length { remaining } = stream.state
             && remaining <= i32::MAX as u64
             && stream.held.is_none()
             && distance(stream.next.wrapping_add(remaining as u32), acknowledged) >= 0
         {
             stream.pass(remaining);
-            self.complete(requests, Some(time_ns), cx);
+            self.complete(direction, time_ns, cx);
         }
     }
 
@@ -375,7 +424,10 @@ impl Connection {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
-                self.last_response_end = time_ns.map(|_| end);
+                let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
+                if self.orphan.is_none() {
+                    self.last_response_end = whole.then_some(end);
+                }
                 if tunnel {
                     self.become_tunnel(cx);
                 } else if connect && self.orphan.is_none() {
@@ -432,23 +484,39 @@ impl Connection {
         self.complete(direction, None, cx);
     }
 
-    /// The client takes the pair on probation for one too: it sends its next request.
-    fn confirm(&mut self, cx: &mut Context<'_>) {
-        if let Some(front) = self.queue.front_mut()
-            && front.response_done
-            && front.probation.take().is_some()
-        {
+    /// The client takes the pair on probation for one too: it sends its next request, and has received just what was
+    /// seen.
+    fn confirm(&mut self, acknowledgement: Option<u32>, cx: &mut Context<'_>) {
+        let (Some(acknowledged), Some(requests)) = (acknowledgement, self.request_direction) else { return };
+        let beyond = distance(self.streams[requests.reverse().index()].next, acknowledged);
+        if beyond > 0 {
+            self.contradict(None, cx);
+        } else if beyond == 0 {
+            self.confirm_front(cx);
+        }
+    }
+
+    /// The pair on probation is one, unless its response was cut, which may hide where another one began.
+    pub(crate) fn confirm_front(&mut self, cx: &mut Context<'_>) {
+        let Some(front) = self.queue.front_mut().filter(|e| e.probation.is_some() && e.response_done) else {
+            return;
+        };
+        if front.tx.incomplete.iter().any(|i| i.side == Side::Response) {
+            self.contradict(None, cx);
+        } else {
+            front.probation = None;
             self.pump(cx);
         }
     }
 
     /// One response too many: the pair on probation may not be one.
-    fn contradict(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn contradict(&mut self, acknowledgement: Option<u32>, cx: &mut Context<'_>) {
         if !self.queue.front().is_some_and(|e| e.probation.is_some() && e.response_done) {
             return;
         }
         let Some(mut first) = self.queue.pop_front() else { return };
-        self.pipelined = true;
+        // A lost request explains it too; but then nothing confirms the pair any more.
+        self.pipelined |= !self.hides_requests(acknowledgement);
         let mut second = self.exchange(first.tx.request_direction);
         second.tx.response = first.tx.response.take();
         second.tx.interim = std::mem::take(&mut first.tx.interim);
@@ -461,6 +529,8 @@ impl Connection {
         second.mark(IncompleteReason::Gap, Side::Request, None);
         self.emit(first, cx);
         self.emit(second, cx);
+        // Which of the two answers what follows is open as well.
+        self.response_gap = self.response_gap.or(Some(IncompleteReason::Gap));
     }
 
     /// Gives out what is complete, in order.

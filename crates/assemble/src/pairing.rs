@@ -9,7 +9,7 @@
 //! | the front is already answered in part (interim responses) | the front |
 //! | responses are owed to requests that were given up | none that is held |
 //! | no loss before the front of the queue | the front |
-//! | responses were lost, one request waits, and none was lost before it | that one |
+//! | responses were lost, one request waits, none was lost before it, and the response acknowledges no more | that one |
 //! | the client never pipelined, and the last request acknowledges exactly what precedes the response | the last, on probation |
 //! | otherwise | none |
 //!
@@ -76,7 +76,7 @@ pub(crate) enum Target {
 
 impl Connection {
     /// Which request a response that begins at `sequence` answers.
-    pub(crate) fn target(&self, sequence: u32) -> Target {
+    pub(crate) fn target(&self, sequence: u32, acknowledgement: Option<u32>) -> Target {
         let Some(front) = self.queue.front() else {
             return if self.owed > 0 { Target::Owed } else { Target::None };
         };
@@ -84,17 +84,35 @@ impl Connection {
             // The front waits for the end of its request, or for the end of its probation.
             return Target::None;
         }
-        if front.is_answered() && (self.response_gap.is_none() || self.queue.len() == 1) {
+        let sure =
+            self.response_gap.is_none() || (self.queue.len() == 1 && !self.hides_requests(acknowledgement));
+        if front.is_answered() && sure {
             return Target::Front;
         }
         if self.owed > 0 {
             return Target::Owed;
         }
-        if front.barrier.is_none() && (self.response_gap.is_none() || self.queue.len() == 1) {
+        if front.barrier.is_none() && sure {
             return Target::Front;
         }
         let last_acknowledges = self.queue.back().is_some_and(|e| e.acknowledgement == Some(sequence));
         if !self.pipelined && last_acknowledges { Target::BackOnProbation } else { Target::None }
+    }
+
+    /// A response acknowledges more of the requests than was seen.
+    pub(crate) fn hides_requests(&self, acknowledgement: Option<u32>) -> bool {
+        let (Some(acknowledged), Some(requests)) = (acknowledgement, self.request_direction) else {
+            return true;
+        };
+        let stream = &self.streams[requests.index()];
+        let seen = match stream.state {
+            State::Length { remaining } => stream.next.wrapping_add(remaining as u32),
+            _ => stream.next,
+        };
+        !stream.synced
+            || stream.gap.is_some()
+            || stream.state == State::Lost
+            || distance(seen, acknowledged) > 0
     }
 
     /// A request came while an earlier one was unanswered. `acknowledgement` tells how much the client had of the
@@ -108,8 +126,11 @@ impl Connection {
         let Some(requests) = self.request_direction else { return false };
         let responses = &self.streams[requests.reverse().index()];
         let known_end = match responses.state {
-            State::Length { remaining } => responses.next.wrapping_add(remaining as u32),
-            State::Boundary if responses.synced => responses.next,
+            State::Length { remaining } if self.orphan.is_none() => {
+                responses.next.wrapping_add(remaining as u32)
+            }
+            // Where responses were lost, what it acknowledges beyond them may answer all.
+            State::Boundary if responses.synced && self.response_gap.is_none() => responses.next,
             _ => return false,
         };
         // Behind the responses' known end the client has seen more than the capture.

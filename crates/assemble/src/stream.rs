@@ -99,8 +99,8 @@ pub(crate) struct Stream {
     pub(crate) held: Option<Box<Held>>,
     /// A body's end that was told before the body's head was read: sequence number, octets, time.
     pub(crate) body_end: Option<(u32, u64, u64)>,
-    /// Bytes before the next message are missing; true: the hole began at the end of a message.
-    pub(crate) gap: Option<(IncompleteReason, bool)>,
+    /// Bytes before the next message are missing: why.
+    pub(crate) gap: Option<IncompleteReason>,
     /// The body that follows a head whose rest is skipped.
     pub(crate) after_skip: Option<Body>,
     /// Packet end of the last run.
@@ -109,6 +109,8 @@ pub(crate) struct Stream {
     pub(crate) stray: bool,
     /// Retransmitted bytes of the message in progress, or of the next, differed.
     pub(crate) overlap_differs: bool,
+    /// It finished behind bytes that were never seen.
+    pub(crate) ends_missing: bool,
     /// A message was read since the last hint to the capturing side.
     pub(crate) hint_due: bool,
 }
@@ -130,6 +132,7 @@ impl Stream {
             packet_end: 0,
             stray: false,
             overlap_differs: false,
+            ends_missing: false,
             hint_due: false,
         }
     }
@@ -137,6 +140,21 @@ impl Stream {
     /// A message is being read of which the head is whole.
     pub(crate) fn in_body(&self) -> bool {
         !matches!(self.state, State::Boundary | State::Head | State::Lost | State::Tunnel)
+    }
+
+    /// A head has ended that announces a body, of which nothing has come yet.
+    pub(crate) fn body_untouched(&self) -> bool {
+        match self.state {
+            State::Length { remaining } => self.octets == Some(remaining),
+            State::Chunked(walk) => walk == Walk::new(),
+            State::Close => self.octets == Some(0),
+            _ => false,
+        }
+    }
+
+    /// Bytes are missing that the other direction may show to be lost.
+    pub(crate) fn waits(&self) -> bool {
+        self.held.is_some() || self.state == State::Head
     }
 
     /// Walks over the first bytes of a run.
@@ -213,6 +231,10 @@ impl Stream {
     /// Takes the first run that is held back.
     pub(crate) fn take_held(&mut self) -> Option<Piece> {
         let held = self.held.as_mut()?;
+        if held.pieces.is_empty() {
+            self.held = None;
+            return None;
+        }
         let piece = held.pieces.remove(0);
         held.bytes -= piece.bytes.len();
         if held.pieces.is_empty() {

@@ -1,6 +1,8 @@
 //! A wire to test with: owned events of one connection, with packet headers that carry real acknowledgement numbers.
 #![allow(dead_code)]
 
+pub mod script;
+
 use headtrail_assemble::{Assembler, Counters, Limits};
 use headtrail_record::event::{
     CloseReason, ConnectionId, Direction, Event, ProcessRef, Resync, Segment, flags,

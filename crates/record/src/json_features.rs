@@ -8,10 +8,10 @@ use crate::json_text::{comma, push_bool, push_number, push_str};
 pub(crate) fn push_features(out: &mut Vec<u8>, features: &Features) {
     out.push(b'{');
     let mut first = true;
-    push_list(out, &mut first, "jwt", &features.jwt, |out, jwt| push_jwt(out, jwt));
-    push_list(out, &mut first, "basic", &features.basic, |out, basic| push_basic(out, basic));
-    push_list(out, &mut first, "key_shape", &features.key_shape, |out, shape| push_key_shape(out, shape));
-    push_list(out, &mut first, "patterns", &features.patterns, |out, hit| push_pattern(out, hit));
+    push_list(out, &mut first, "jwt", &features.jwt, push_jwt);
+    push_list(out, &mut first, "basic", &features.basic, push_basic);
+    push_list(out, &mut first, "key_shape", &features.key_shape, push_key_shape);
+    push_list(out, &mut first, "patterns", &features.patterns, push_pattern);
     out.push(b'}');
 }
 
@@ -67,7 +67,7 @@ fn push_jwt(out: &mut Vec<u8>, jwt: &Jwt) {
         }
         push_number(out, value.unsigned_abs());
     });
-    member(out, "parts", Some(jwt.parts), |out, value| push_number(out, value));
+    member(out, "parts", Some(jwt.parts), push_number);
     member(out, "unsigned", Some(jwt.unsigned), push_bool);
     out.push(b'}');
 }

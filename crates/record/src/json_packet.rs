@@ -51,14 +51,14 @@ fn push_ip(out: &mut Vec<u8>, ip: &Ip, form: Form) {
     push_number(out, ip.ttl);
     out.extend_from_slice(b",\"dscp\":");
     push_number(out, ip.dscp);
-    member(out, form, b",\"id\":", ip.id, |out, id| push_number(out, id));
+    member(out, form, b",\"id\":", ip.id, push_number);
     member(out, form, b",\"df\":", ip.df, push_bool);
     out.extend_from_slice(b",\"ecn\":");
     push_number(out, ip.ecn);
     member(out, form, b",\"mf\":", ip.mf, push_bool);
-    member(out, form, b",\"fragment_offset\":", ip.fragment_offset, |out, offset| push_number(out, offset));
-    member(out, form, b",\"flow_label\":", ip.flow_label, |out, label| push_number(out, label));
-    member(out, form, b",\"total_length\":", ip.total_length, |out, length| push_number(out, length));
+    member(out, form, b",\"fragment_offset\":", ip.fragment_offset, push_number);
+    member(out, form, b",\"flow_label\":", ip.flow_label, push_number);
+    member(out, form, b",\"total_length\":", ip.total_length, push_number);
     out.extend_from_slice(b",\"has_options\":");
     push_bool(out, ip.options);
     out.push(b'}');
@@ -75,7 +75,7 @@ fn push_tcp(out: &mut Vec<u8>, tcp: &Tcp, form: Form) {
     }
     out.extend_from_slice(b"],\"seq\":");
     push_number(out, tcp.seq);
-    member(out, form, b",\"ack\":", tcp.ack, |out, ack| push_number(out, ack));
+    member(out, form, b",\"ack\":", tcp.ack, push_number);
     out.extend_from_slice(b",\"window\":");
     push_number(out, tcp.window);
     out.extend_from_slice(b",\"options\":[");
@@ -96,7 +96,7 @@ fn push_tcp(out: &mut Vec<u8>, tcp: &Tcp, form: Form) {
         out.extend_from_slice(b"\"cut\"");
     }
     out.push(b']');
-    member(out, form, b",\"urgent\":", tcp.urgent, |out, urgent| push_number(out, urgent));
+    member(out, form, b",\"urgent\":", tcp.urgent, push_number);
     out.push(b'}');
 }
 

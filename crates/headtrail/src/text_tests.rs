@@ -183,7 +183,8 @@ fn verbose_tells_all_lines_and_elements() {
     t.anomalies.push(Anomaly::ObsFold);
     t.incomplete.push(Incomplete { reason: IncompleteReason::Joined, side: Side::Request, at: Some(9) });
     let mut text = text(t, Style { verbose: true, ..PLAIN });
-    // The fingerprint is not this test's business.
+    // Fingerprint and pattern classes are not this test's business.
+    text = text.split_inclusive('\n').filter(|line| !line.contains("* secret in ")).collect();
     let at = text.find("hmac:1:").unwrap() + 7;
     text.replace_range(at..at + 16, "FINGERPRINT");
     let packet = |from, to| {
@@ -209,7 +210,6 @@ fn verbose_tells_all_lines_and_elements() {
          \x20   * timing: response 60.0 µs, total 1.30 ms\n\
          \x20   * process: nginx[812]\n\
          \x20   * redacted: Authorization\n\
-         \x20   * secret in Authorization: credentials\n\
          \x20   * incomplete: request:joined after 9 bytes\n\
          \x20   * anomaly: obs_fold\n",
         packet(51234, 9080),

@@ -184,6 +184,8 @@ pub struct Policy {
     pub(super) patterns: Vec<Pattern>,
     /// The list could not be read: every name is a secret's.
     pub(super) hide_all: bool,
+    /// Patterns were added: short values of ordinary bytes may be secrets too.
+    pub(super) short_values: bool,
 }
 
 impl Default for Policy {
@@ -234,6 +236,7 @@ impl Policy {
             protocols_keep: lower(&file.protocols.keep),
             patterns: Vec::new(),
             hide_all: false,
+            short_values: false,
         };
         for value in file.values {
             policy.push(PatternKind::Secret, value)?;
@@ -259,6 +262,7 @@ impl Policy {
             protocols_keep: Vec::new(),
             patterns: Vec::new(),
             hide_all: true,
+            short_values: false,
         }
     }
 
@@ -301,6 +305,7 @@ impl Policy {
             literals: literals.iter().map(|l| (*l).to_owned()).collect(),
             except: Vec::new(),
         };
+        self.short_values = true;
         self.push(PatternKind::Secret, value)
     }
 

@@ -13,7 +13,7 @@ use crate::features::PatternKind;
 
 use super::policy::{Pattern, Policy};
 
-/// Shortest secret that a pattern can tell by its shape, without a special byte in the value.
+/// Shortest secret that a pattern of the compiled-in list can tell by its shape, without a special byte in the value.
 const SHAPE_BYTES_MIN: usize = 11;
 /// Most matches of one pattern in one value; with more, all of the value is hidden.
 const MATCHES_MAX: usize = 64;
@@ -60,6 +60,16 @@ struct Literal {
     patterns: Mask,
 }
 
+impl Literal {
+    fn is_in(&self, value: &[u8]) -> bool {
+        if self.text.iter().any(u8::is_ascii_alphabetic) {
+            value.windows(self.text.len()).any(|w| w.eq_ignore_ascii_case(&self.text))
+        } else {
+            memchr::memmem::find(value, &self.text).is_some()
+        }
+    }
+}
+
 pub(super) struct Scanner {
     patterns: Vec<Pattern>,
     /// Patterns that tell a secret by what stands in front of it rather than by its shape.
@@ -72,6 +82,8 @@ pub(super) struct Scanner {
     starts: Box<[u16; (1 << START_BITS) + 1]>,
     /// Shorter ones; their first bytes are rare in headers.
     short: Vec<Literal>,
+    /// Shorter values without a special byte hold nothing.
+    shape_bytes_min: usize,
     /// What each byte adds to the tally of a value.
     tally: [u32; 256],
 }
@@ -117,7 +129,9 @@ impl Scanner {
                     long.push((hash, Literal { text, patterns }));
                 }
                 [first, ..] => {
+                    // A letter here makes most values worth a look: slow, but right.
                     tally[usize::from(first)] = RARE;
+                    tally[usize::from(first.to_ascii_uppercase())] = RARE;
                     short.push(Literal { text, patterns });
                 }
                 [] => {}
@@ -129,7 +143,9 @@ impl Scanner {
             *start = long.partition_point(|(hash, _)| ((hash >> (TABLE_BITS - START_BITS)) as usize) < upper)
                 as u16;
         }
-        Self { patterns: policy.patterns.clone(), generic, table, long, starts, short, tally }
+        let shape_bytes_min = if policy.short_values { 0 } else { SHAPE_BYTES_MIN };
+        let patterns = policy.patterns.clone();
+        Self { patterns, generic, table, long, starts, short, shape_bytes_min, tally }
     }
 
     /// Whether a value is worth a look: false only where [`Scanner::look`] and [`cards`] would find nothing, and no
@@ -144,7 +160,7 @@ impl Scanner {
             special |= tally >= SPECIAL;
             digits += tally % SPECIAL;
         }
-        if value.len() < SHAPE_BYTES_MIN && !special {
+        if value.len() < self.shape_bytes_min && !special {
             return digits as usize >= *CARD_DIGITS.start() && has_card(value);
         }
         self.holds_literal(value) || (digits as usize >= *CARD_DIGITS.start() && has_card(value))
@@ -213,7 +229,7 @@ impl Scanner {
             true
         });
         for literal in &self.short {
-            if literal.patterns & !mask != 0 && memchr::memmem::find(value, &literal.text).is_some() {
+            if literal.patterns & !mask != 0 && literal.is_in(value) {
                 mask |= literal.patterns;
             }
         }

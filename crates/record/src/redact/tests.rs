@@ -185,6 +185,7 @@ fn targets_keep_all_but_secrets() {
     assert_eq!(target("/a;jsessionid=s3cr3t/b;v=1?x=1"), format!("/a;jsessionid={f}/b;v=1?x=1"));
     assert_eq!(target("/a?x=1;token=s3cr3t"), format!("/a?x=1;token={f}"));
     assert_eq!(target("/a?token=s3cr3t/;,?"), format!("/a?token={}", fp("s3cr3t/;,?")));
+    assert_eq!(target("/a?token=s3\"cr<3>t"), format!("/a?token={}", fp("s3\"cr<3>t")));
     assert_eq!(target("http://user:s3cr3t@h/x"), format!("http://{}@h/x", fp("user:s3cr3t")));
     assert_eq!(target("user:s3cr3t@h:443"), format!("{}@h:443", fp("user:s3cr3t")));
     assert_eq!(target("/cb#access_token=s3cr3t"), format!("/cb#access_token={f}"));
@@ -505,4 +506,20 @@ fn a_policy_that_hides_all_hides_all() {
     let t = r.redact(raw(Some(message(("GET", "/a?x=1"), &[("Host", "h"), ("Accept", "*/*")])), None));
     let out = lines(t.facts().request.as_ref().unwrap());
     assert_eq!((&out[0].1, &out[1].1), (&fp("h"), &fp("*/*")));
+}
+
+#[test]
+fn added_patterns_hold_in_short_values() {
+    let mut policy = Policy::default();
+    policy.hide_values("staff_id", "\\bE[0-9]{5}\\b", &["e0", "e1"]).unwrap();
+    policy.hide_values("desk", "desk([0-9]+)", &["desk"]).unwrap();
+    let mut r = Redactor::new(FingerprintKey { id: 1, secret: [7; 32] }, policy);
+    let t =
+        r.redact(raw(Some(message(("GET", "/"), &[("A", "E01234"), ("B", "desk77"), ("C", "E9")])), None));
+    let out = lines(t.facts().request.as_ref().unwrap());
+    assert_eq!(
+        (&out[0].1, &out[1].1, out[2].1.as_str()),
+        (&fp("E01234"), &format!("desk{}", fp("77")), "E9")
+    );
+    assert_eq!(t.features().patterns[0].class, "staff_id");
 }

@@ -186,6 +186,8 @@ pub(super) fn url(
     mut hidden_in: impl FnMut(&[u8]) -> bool,
 ) {
     userinfo(value, ranges);
+    // A URL in a text ends at whitespace and the like; a URL that is all of the value ends with it.
+    let in_text = value.first() == Some(&b'<') || value.iter().any(u8::is_ascii_whitespace);
     let mut in_query = false;
     let mut pieces = 0;
     let mut at = 0;
@@ -212,8 +214,10 @@ pub(super) fn url(
         };
         let mut next = end;
         if let Some(from) = hide_from {
-            next =
-                value[from..].iter().position(|b| ends_value(*b, in_query)).map_or(value.len(), |n| from + n);
+            next = value[from..]
+                .iter()
+                .position(|b| ends_value(*b, in_query, in_text))
+                .map_or(value.len(), |n| from + n);
             if pieces > PIECES_MAX {
                 next = value.len();
             }
@@ -231,11 +235,12 @@ fn ends_piece(byte: u8) -> bool {
     matches!(byte, b'?' | b'&' | b';' | b'#' | b'/' | b'<' | b'>' | b'"' | b',') || byte.is_ascii_whitespace()
 }
 
-fn ends_value(byte: u8, in_query: bool) -> bool {
+fn ends_value(byte: u8, in_query: bool, in_text: bool) -> bool {
     match byte {
-        b'&' | b'#' | b'<' | b'>' | b'"' => true,
+        b'&' | b'#' => true,
         b'/' | b'?' | b';' => !in_query,
-        _ => byte.is_ascii_whitespace(),
+        b'<' | b'>' | b'"' => in_text,
+        _ => in_text && byte.is_ascii_whitespace(),
     }
 }
 

@@ -47,9 +47,9 @@ pub mod offset {
 /// Offsets in `struct ht_sock`, in bytes: what a filter program reads and writes.
 pub mod sock {
     #![allow(missing_docs)]
-    pub const FORWARD: u16 = 0;
-    pub const MIRRORED: u16 = 80;
-    pub const VERDICT: u16 = 216;
+    pub const FORWARD: u16 = 88;
+    pub const MIRRORED: u16 = 168;
+    pub const VERDICT: u16 = 20;
 }
 
 /// `struct ht_counters`: its members in order, 8 bytes each, at the beginning of each CPU's scratch areas.
@@ -60,3 +60,13 @@ pub const SLOTS: u32 = 3;
 pub const CALL_FILTER: u32 = 0;
 /// `HT_CALL_RESUME`
 pub const CALL_RESUME: u32 = 1;
+/// `HT_RINGS_MAX`
+pub const RINGS_MAX: usize = 64;
+
+/// Offsets in `struct ht_shared`, in bytes.
+pub mod shared {
+    #![allow(missing_docs)]
+    pub const WAITING: usize = 0;
+    pub const PROCESS_LOST: usize = 16;
+    pub const BYTES: usize = 24;
+}

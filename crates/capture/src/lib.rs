@@ -14,6 +14,7 @@ mod decode;
 pub mod filter;
 mod load;
 mod ring;
+mod shared;
 
 pub use counters::Counters;
 pub use decode::{DecodeError, decode};

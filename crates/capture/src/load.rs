@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use headtrail_record::event::{Event, Resync};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, MapHandle, OpenObject};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,7 +18,8 @@ use crate::decode::{self, DecodeError};
 use crate::filter::program::{self as filter_program, Hook};
 use crate::filter::translate::{self, Layout};
 use crate::filter::{Filter, HEADER_SIZE_BYTES};
-use crate::ring::Ring;
+use crate::ring::{Ring, Rings, SETTLE_NS};
+use crate::shared::Shared;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, dead_code, unused)]
 mod skeletons {
@@ -88,12 +88,12 @@ pub struct Feature {
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
-    ring: Ring,
-    ring_fd: OwnedFd,
-    waiting: *const AtomicU32,
+    rings: Rings,
+    ring_fds: Vec<OwnedFd>,
+    shared: Shared,
+    detached: bool,
     slots: MapHandle,
     resyncs: MapHandle,
-    process_lost: Option<MapHandle>,
     features: Vec<Feature>,
     cgroup: std::path::PathBuf,
     epoch_offset_ns: u64,
@@ -137,9 +137,9 @@ impl Capture {
         }
         let (path, root) = cgroup::open_root()?;
         let root = root.as_raw_fd();
-        let ring_bytes = options
-            .ring_bytes
-            .unwrap_or(RING_BYTES_DEFAULT)
+        let cpus = libbpf_rs::num_possible_cpus().map_err(|e| refused("count of CPUs", &e))?;
+        let ring_count = cpus.clamp(1, abi::RINGS_MAX);
+        let ring_bytes = (options.ring_bytes.unwrap_or(RING_BYTES_DEFAULT) / ring_count as u32)
             .clamp(RING_BYTES_MIN, RING_BYTES_MAX)
             .next_power_of_two();
 
@@ -150,8 +150,11 @@ impl Capture {
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.ht_has_filter = u32::from(options.filter.is_some());
         }
-        open.maps.ht_ring.set_max_entries(ring_bytes).map_err(|e| refused("ring buffer", &e))?;
         let skel = Box::leak(Box::new(open.load().map_err(|e| refused("socket programs", &e))?));
+
+        let (ring_fds, rings) = make_rings(&skel.maps.ht_rings, ring_count, ring_bytes)?;
+        let shared = Shared::map(skel.maps.ht_shared.as_fd())
+            .map_err(|e| StartError::Refused { what: "mapping of the shared variables", why: e.to_string() })?;
 
         let mut filters = Vec::new();
         if let Some(filter) = &options.filter {
@@ -182,34 +185,19 @@ impl Capture {
         let mut features = Vec::new();
         let mut links = Vec::new();
         // Owners first, so that a connection that begins meanwhile has one.
-        let process_lost = load_process(
-            skel.maps.ht_socks.as_fd(),
-            skel.maps.ht_ring.as_fd(),
-            root,
-            &mut links,
-            &mut features,
-        );
+        let maps = [skel.maps.ht_socks.as_fd(), skel.maps.ht_rings.as_fd(), skel.maps.ht_shared.as_fd()];
+        load_process(maps, root, &mut links, &mut features);
         for program in [&skel.progs.ht_egress, &skel.progs.ht_ingress] {
             links.push(program.attach_cgroup(root).map_err(|e| refused("cgroup hook", &e))?);
         }
 
-        let handle = |map: BorrowedFd<'_>| {
-            map.try_clone_to_owned().map_err(|e| StartError::Refused { what: "map", why: e.to_string() })
-        };
-        let ring_fd = handle(skel.maps.ht_ring.as_fd())?;
-        let ring = Ring::map(ring_fd.as_fd(), ring_bytes as usize)
-            .map_err(|e| StartError::Refused { what: "mapping of the ring buffer", why: e.to_string() })?;
-        let Some(bss) = skel.maps.bss_data.as_deref_mut() else {
-            return Err(StartError::Refused { what: "map", why: "it has no .bss".to_owned() });
-        };
-        let waiting: *const AtomicU32 = (&raw mut bss.ht_waiting).cast();
         Ok(Self {
-            ring,
-            ring_fd,
-            waiting,
+            rings,
+            ring_fds,
+            shared,
+            detached: false,
             slots: MapHandle::try_from(&skel.maps.ht_slots).map_err(|e| refused("map", &e))?,
             resyncs: MapHandle::try_from(&skel.maps.ht_resyncs).map_err(|e| refused("map", &e))?,
-            process_lost,
             features,
             cgroup: path,
             epoch_offset_ns: epoch_offset_ns(),
@@ -224,6 +212,7 @@ impl Capture {
     /// Detaches the programs: nothing new comes, and what is in the ring can still be read.
     pub fn detach(&mut self) {
         self.links.clear();
+        self.detached = true;
     }
 
     /// The optional parts and whether they are on.
@@ -243,7 +232,10 @@ impl Capture {
     pub fn read(&mut self, bytes_max: usize, mut each: impl FnMut(&Event<'_>)) -> bool {
         let offset = self.epoch_offset_ns;
         let undecoded = &mut self.undecoded;
-        let bytes = self.ring.read(bytes_max, |record| match decode::decode(record, offset) {
+        // Once detached there is nothing to wait for.
+        let settle_ns = if self.detached { 0 } else { SETTLE_NS };
+        let horizon_ns = now_ns(ClockId::Monotonic).saturating_sub(settle_ns);
+        let bytes = self.rings.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
             Ok(event) => each(&event),
             Err(DecodeError::Short | DecodeError::Version(_) | DecodeError::Kind(_)) => *undecoded += 1,
         });
@@ -253,36 +245,37 @@ impl Capture {
 
     /// Gives the ring space of everything read back to the kernel.
     pub fn release(&mut self) {
-        self.ring.release();
+        self.rings.release();
     }
 
     /// Waits for more: a short sleep while traffic flows, else until the kernel wakes us, `interrupt` becomes readable
     /// or `at_most` has passed.
     pub fn wait(&mut self, interrupt: BorrowedFd<'_>, at_most: Duration) {
         let idle = self.idle_rounds > IDLE_ROUNDS;
-        // SAFETY: the skeleton was leaked, so its .bss mapping stays; the kernel's side only reads and clears it.
-        let waiting = unsafe { &*self.waiting };
         if idle {
-            waiting.store(1, Ordering::SeqCst);
+            self.shared.set_waiting(true);
             // What came before the store would not wake us.
-            if self.ring.backlog_bytes() > 0 {
-                waiting.store(0, Ordering::SeqCst);
+            if self.rings.backlog_bytes() > 0 {
+                self.shared.set_waiting(false);
                 return;
             }
         }
         let time = if idle { at_most } else { POLL_INTERVAL.min(at_most) };
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         if idle {
-            let mut fds = [
-                PollFd::from_borrowed_fd(self.ring_fd.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(interrupt, PollFlags::IN),
-            ];
+            let mut fds: Vec<_> = self
+                .ring_fds
+                .iter()
+                .map(AsFd::as_fd)
+                .chain([interrupt])
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                .collect();
             let _ = poll(&mut fds, Some(&timeout));
         } else {
             let mut fds = [PollFd::from_borrowed_fd(interrupt, PollFlags::IN)];
             let _ = poll(&mut fds, Some(&timeout));
         }
-        waiting.store(0, Ordering::SeqCst);
+        self.shared.set_waiting(false);
         // The wall clock may be set while we run.
         let now = now_ns(ClockId::Monotonic);
         if now.saturating_sub(self.epoch_taken_ns) > 1_000_000_000 {
@@ -313,12 +306,7 @@ impl Capture {
                 }
             }
         }
-        if let Some(map) = &self.process_lost
-            && let Ok(Some(lost)) = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)
-            && let Some(bytes) = lost.first_chunk::<8>()
-        {
-            sum.events_lost += u64::from_ne_bytes(*bytes);
-        }
+        sum.events_lost += self.shared.process_lost();
         sum
     }
 
@@ -331,7 +319,7 @@ impl Capture {
     /// Bytes that wait in the ring.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
-        self.ring.backlog_bytes()
+        self.rings.backlog_bytes()
     }
 
     /// Nanoseconds since the Unix epoch, by the same clock as the events.
@@ -360,42 +348,60 @@ fn has_privileges() -> bool {
     has(SYS_ADMIN) || (has(BPF) && has(PERFMON) && has(NET_ADMIN))
 }
 
+/// Makes the rings, one for each CPU, and maps them.
+fn make_rings(
+    outer: &impl MapCore,
+    count: usize,
+    bytes: u32,
+) -> Result<(Vec<OwnedFd>, Rings), StartError> {
+    let io = |e: &dyn std::fmt::Display| StartError::Refused { what: "ring buffer", why: e.to_string() };
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    };
+    let mut fds = Vec::new();
+    let mut rings = Vec::new();
+    for _ in 0..count {
+        let map = MapHandle::create(MapType::RingBuf, Some("headtrail_ring"), 0, 0, bytes, &options)
+            .map_err(|e| refused("ring buffer", &e))?;
+        rings.push(Ring::map(map.as_fd(), bytes as usize).map_err(|e| io(&e))?);
+        fds.push(map.as_fd().try_clone_to_owned().map_err(|e| io(&e))?);
+    }
+    for index in 0..abi::RINGS_MAX {
+        let fd = fds[index % count].as_raw_fd() as u32;
+        outer
+            .update(&(index as u32).to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|e| refused("ring buffer", &e))?;
+    }
+    Ok((fds, Rings::new(rings)))
+}
+
 /// The optional programs: each is tried by itself, and its cause noted where the kernel refuses it.
-fn load_process(
-    socks: BorrowedFd<'_>,
-    ring: BorrowedFd<'_>,
-    root: i32,
-    links: &mut Vec<Link>,
-    features: &mut Vec<Feature>,
-) -> Option<MapHandle> {
+fn load_process(maps: [BorrowedFd<'_>; 3], root: i32, links: &mut Vec<Link>, features: &mut Vec<Feature>) {
     const PARTS: [(&str, &str, &[&str]); 3] = [
         ("connect", "process of client connections", &["ht_connect4", "ht_connect6"]),
         ("receive", "process of server connections", &["ht_receive"]),
         ("state", "prompt notice of closed connections", &["ht_state"]),
     ];
-    let mut lost = None;
     for (name, gives, programs) in PARTS {
-        let result = load_process_part(socks, ring, root, programs, links);
-        features.push(Feature { name, gives, off_because: result.as_ref().err().cloned() });
-        if name == "state" {
-            lost = result.ok();
-        }
+        let result = load_process_part(maps, root, programs, links);
+        features.push(Feature { name, gives, off_because: result.err() });
     }
-    lost
 }
 
 fn load_process_part(
-    socks: BorrowedFd<'_>,
-    ring: BorrowedFd<'_>,
+    maps: [BorrowedFd<'_>; 3],
     root: i32,
     programs: &[&str],
     links: &mut Vec<Link>,
-) -> Result<MapHandle, String> {
+) -> Result<(), String> {
     let say = |e: libbpf_rs::Error| format!("{e:#}").replace('\n', " ");
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = ProcessSkelBuilder::default().open(object).map_err(say)?;
+    let [socks, rings, shared] = maps;
     open.maps.ht_socks.reuse_fd(socks).map_err(say)?;
-    open.maps.ht_ring.reuse_fd(ring).map_err(say)?;
+    open.maps.ht_rings.reuse_fd(rings).map_err(say)?;
+    open.maps.ht_shared.reuse_fd(shared).map_err(say)?;
     let all: [(&str, &mut libbpf_rs::OpenProgramMut<'_>); 4] = [
         ("ht_connect4", &mut open.progs.ht_connect4),
         ("ht_connect6", &mut open.progs.ht_connect6),
@@ -415,7 +421,7 @@ fn load_process_part(
         };
         links.push(link.map_err(say)?);
     }
-    MapHandle::try_from(&skel.maps.ht_lost).map_err(say)
+    Ok(())
 }
 
 /// What [`Capture::start`] needs from the operating system, for `headtrail doctor`: tried, not guessed.

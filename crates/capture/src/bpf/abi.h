@@ -20,6 +20,8 @@
 #define HT_RAW_BUDGET_BYTES (512 * 1024) /* copied in a row for one direction before user space has to say where it is */
 #define HT_SLOTS 3		/* scratch areas of a CPU: process, softirq, and one that was preempted */
 
+#define HT_RINGS_MAX 64 /* a power of two; CPUs beyond share */
+
 enum ht_kind {
 	HT_SEGMENT = 1,	 /* payload bytes */
 	HT_BODY_END = 2, /* a body that was passed over is complete */
@@ -86,6 +88,14 @@ struct ht_counters {
 	__u64 slots_busy;	 /* packets that found no scratch area */
 };
 
+/* Written by both sides. */
+struct ht_shared {
+	__u32 waiting;	     /* 1: the consumer sleeps and wants to be woken by the next record; else it polls */
+	__u32 reserved;
+	__u64 wanted;	     /* accepted sockets whose owner is not known yet; only then receivers are looked at */
+	__u64 process_lost;  /* records of the process family that found the ring full */
+};
+
 /* Where a direction is in its framing. */
 enum ht_mode {
 	HT_M_NEW = 0,	  /* nothing seen yet */
@@ -122,23 +132,28 @@ struct ht_dir {
 };
 _Static_assert(sizeof(struct ht_dir) == 80, "ht_dir has 80 bytes");
 
-/* State of a socket, in socket storage. The filter program finds the two headers that it judges at the place of dir[]. */
+/*
+ * State of a socket, in socket storage. Ingress and egress often run on different CPUs: what seldom changes comes first, where
+ * the kernel's look-up touches it anyway, then what the ingress side writes, then what the egress side writes. The filter
+ * program finds the two headers that it judges at the place of dir[].
+ */
 struct ht_sock {
-	struct ht_dir dir[2];
 	__u64 cookie;
-	__u64 bodyless;	      /* bit n: the request with number n (mod 64) was HEAD or CONNECT */
 	__u32 netns;
 	__u32 pid;
-	__u32 flags;	      /* see socket.bpf.c */
-	__u32 requests;	      /* numbers given so far; written by the request direction only */
-	__u32 responses;      /* answered so far; written by the response direction only */
-	__u32 busy;	      /* a CPU works on ingress */
-	__u8 comm[16];
+	__u32 flags;	      /* see lib/maps.bpf.h */
 	__u8 verdict;	      /* of the filter: 0 none yet, 1 in, 2 out */
 	__u8 request_dir;     /* 0 unknown, 1 ingress, 2 egress */
-	__u8 last_dir;	      /* that carried payload: 0 none, 1 ingress, 2 egress */
+	__u8 last_dir;	      /* that carried payload, kept while HT_S_TURNS: 0 none, 1 ingress, 2 egress */
 	__u8 fresh;	      /* bit per direction */
+	__u8 comm[16];
+	__u64 reserved[3];
+	__u64 bodyless;	      /* bit n: the request with number n (mod 64) was HEAD or CONNECT */
+	__u32 requests;	      /* numbers given so far; written by the request direction only */
+	__u32 busy;	      /* a CPU works on ingress */
 	__u32 contended;      /* another CPU came in while busy */
+	__u32 responses;      /* answered so far; written by the response direction only */
+	struct ht_dir dir[2];
 };
 _Static_assert(sizeof(struct ht_sock) <= 256, "socket state stays small");
 

@@ -26,20 +26,6 @@ char LICENSE[] SEC("license") = "GPL";
 #define SOCK_STREAM 1
 #define TCP_CLOSE 7 /* include/net/tcp_states.h */
 
-/* The socket family's ring; given to this family at load. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 * 1024 * 1024);
-} ht_ring SEC(".maps");
-
-/* Events of this family that found the ring full. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} ht_lost SEC(".maps");
-
 static __always_inline void set_owner(struct ht_sock *st)
 {
 	__u8 comm[16];
@@ -78,30 +64,42 @@ int ht_connect6(struct bpf_sock_addr *ctx)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(ht_receive, struct sock *sk, int ret, int flags)
 {
+	struct ht_shared *sh = shared();
 	struct ht_sock *st;
 
-	if (ret <= 0 || sk->sk_protocol != IPPROTO_TCP)
+	/* This runs for every receive on the host: it must cost nothing while no owner is wanted. */
+	if (!sh || !sh->wanted || ret <= 0 || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
 		return 0;
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
-	if (st && !st->pid)
-		set_owner(st);
+	if (!st || st->pid)
+		return 0;
+	set_owner(st);
+	if (st->flags & HT_S_WANTED) {
+		st->flags &= ~HT_S_WANTED;
+		__sync_fetch_and_add(&sh->wanted, -1);
+	}
 	return 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 {
+	struct ht_shared *sh = shared();
 	struct ht_record r = {};
 	struct ht_sock *st;
-	__u32 zero = 0;
-	__u64 *lost;
 
 	if (newstate != TCP_CLOSE || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
-	if (!st || !(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
+	if (!st || !sh)
+		return 0;
+	if (st->flags & HT_S_WANTED) {
+		st->flags &= ~HT_S_WANTED;
+		__sync_fetch_and_add(&sh->wanted, -1);
+	}
+	if (!(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
 		return 0;
 	r.version = HT_ABI_VERSION;
 	r.kind = HT_CLOSED;
@@ -111,10 +109,7 @@ int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 	r.pid = st->pid;
 	__builtin_memcpy(r.comm, st->comm, sizeof(r.comm));
 	r.closed_by_fin = (st->flags & (HT_S_FIN_IN | HT_S_FIN_OUT)) == (HT_S_FIN_IN | HT_S_FIN_OUT);
-	if (bpf_ringbuf_output(&ht_ring, &r, sizeof(r), 0)) {
-		lost = bpf_map_lookup_elem(&ht_lost, &zero);
-		if (lost)
-			__sync_fetch_and_add(lost, 1);
-	}
+	if (ring_put(&r, sizeof(r)))
+		__sync_fetch_and_add(&sh->process_lost, 1);
 	return 0;
 }

@@ -125,11 +125,6 @@ struct {
 } ht_slots SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 * 1024 * 1024);
-} ht_ring SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct ht_resync_key);
@@ -155,17 +150,6 @@ struct ht_calls {
 enum { HT_CALL_FILTER, HT_CALL_RESUME };
 
 const volatile __u32 ht_has_filter;
-/* The consumer sleeps and wants to be woken by the next record. Else it polls, and a wake-up costs nothing. */
-__u32 ht_waiting;
-
-static __always_inline __u64 wake_flags(void)
-{
-	if (!ht_waiting)
-		return BPF_RB_NO_WAKEUP;
-	ht_waiting = 0;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
 static __always_inline __u64 word(struct ht_scratch *s, __u32 at)
 {
 	return *(__u64 *)(s->buffer + (at & BUFFER_MASK));
@@ -213,7 +197,7 @@ __noinline int ht_event(struct ht_scratch *s, struct ht_sock *st, __u8 kind, __u
 	r->sequence = sequence;
 	r->packet_end = sequence;
 	r->octets = st->dir[s->direction & 1].octets;
-	if (bpf_ringbuf_output(&ht_ring, r, sizeof(*r), wake_flags()))
+	if (ring_put(r, sizeof(*r)))
 		s->counters.events_lost++;
 	return 0;
 }
@@ -251,7 +235,7 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 	r->header_bytes = headers;
 	r->payload_bytes = bytes;
 	r->segments = s->segments;
-	if (bpf_ringbuf_output(&ht_ring, r, sizeof(*r) + headers + bytes, wake_flags())) {
+	if (ring_put(r, sizeof(*r) + headers + bytes)) {
 		d->lost = 1;
 		s->counters.segments_lost++;
 		if (s->flags & HT_RAW)
@@ -620,7 +604,8 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 	}
 	if (at < WINDOW_AT || at > end)
 		return STEP_RAW;
-	st->flags |= HT_S_HTTP;
+	if (!(st->flags & HT_S_HTTP))
+		st->flags |= HT_S_HTTP;
 	d->next += at - WINDOW_AT - n;
 	s->pos = s->window_pos + (at - WINDOW_AT);
 	s->emit_bytes = at - WINDOW_AT;
@@ -820,6 +805,17 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	return 0;
 }
 
+/* On x86 a plain store is a release; elsewhere an exchange has to do. */
+static __always_inline void release(__u32 *busy)
+{
+#if defined(__TARGET_ARCH_x86)
+	asm volatile("" ::: "memory");
+	*(volatile __u32 *)busy = 0;
+#else
+	__sync_lock_test_and_set(busy, 0);
+#endif
+}
+
 static __always_inline struct ht_scratch *slot_take(void)
 {
 	struct ht_scratch *s;
@@ -962,6 +958,14 @@ static __noinline int first_packet(struct __sk_buff *skb, struct packet *p, stru
 	net = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net;
 	st->netns = net ? net->ns.inum : 0;
 	st->flags |= HT_S_INIT;
+	if (direction == HT_INGRESS && !st->pid) {
+		struct ht_shared *sh = shared();
+
+		if (sh) {
+			st->flags |= HT_S_WANTED;
+			__sync_fetch_and_add(&sh->wanted, 1);
+		}
+	}
 	s->counters.sockets++;
 	if (st->verdict == 2) {
 		st->flags |= HT_S_IGNORE;
@@ -989,14 +993,14 @@ static __noinline int first_packet(struct __sk_buff *skb, struct packet *p, stru
 		early = bpf_map_lookup_elem(&ht_early, key);
 		if (early) {
 			bpf_map_delete_elem(&ht_early, key);
-			st->flags |= HT_S_HTTP;
+			st->flags |= HT_S_HTTP | HT_S_TURNS;
 			st->fresh = 3;
 			in->mode = HT_M_RAW;
 			out->mode = HT_M_RAW;
 			return 1;
 		}
 	}
-	st->flags |= HT_S_JOINED;
+	st->flags |= HT_S_JOINED | HT_S_TURNS;
 	in->mode = HT_M_WAIT;
 	out->mode = HT_M_WAIT;
 	if (direction == HT_INGRESS) {
@@ -1071,7 +1075,7 @@ static __noinline void leave_to_server(struct __sk_buff *skb, struct ht_scratch 
 		r->sequence = s->sequence;
 		r->packet_end = s->sequence;
 		r->header_bytes = headers;
-		if (bpf_ringbuf_output(&ht_ring, r, sizeof(*r) + headers, wake_flags()))
+		if (ring_put(r, sizeof(*r) + headers))
 			s->counters.events_lost++;
 	}
 }
@@ -1094,6 +1098,8 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 	if (d->mode == HT_M_RAW)
 		try_resync(p, s, st, d, direction);
 	if (d->mode == HT_M_RAW) {
+		if (!(st->flags & HT_S_TURNS))
+			st->flags |= HT_S_TURNS;
 		ht_raw(skb, s, st);
 		return;
 	}
@@ -1105,6 +1111,7 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 			d->octets += ahead;
 		} else {
 			d->mode = HT_M_RAW;
+			st->flags |= HT_S_TURNS;
 			ht_raw(skb, s, st);
 			return;
 		}
@@ -1131,6 +1138,7 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 	}
 	ht_emit(skb, s, st);
 	if (result == STEP_RAW) {
+		st->flags |= HT_S_TURNS;
 		d->mode = HT_M_RAW;
 		d->carry_len = 0;
 		ht_raw(skb, s, st);
@@ -1206,7 +1214,8 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	}
 	if (p.payload_bytes) {
 		walk(skb, &p, s, st, direction);
-		st->last_dir = direction + 1;
+		if (st->flags & HT_S_TURNS)
+			st->last_dir = direction + 1;
 	}
 	if (p.tcp_flags & TCP_FIN && !(st->flags & HT_S_IGNORE)) {
 		st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;
@@ -1218,10 +1227,10 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 			st->contended = 0;
 			st->dir[HT_INGRESS].mode = HT_M_RAW;
 		}
-		__sync_lock_test_and_set(&st->busy, 0);
+		release(&st->busy);
 	}
 out:
-	__sync_lock_test_and_set(&s->busy, 0);
+	release(&s->busy);
 	return PASS;
 }
 

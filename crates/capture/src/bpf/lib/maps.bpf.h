@@ -12,6 +12,56 @@ struct {
 	__type(value, struct ht_sock);
 } ht_socks SEC(".maps");
 
+/*
+ * One ring for each CPU (or for each few, where there are many): producers on different CPUs then share no lock and no cache
+ * line. User space puts them in order by time. It also makes them, since their number and size are not known here.
+ */
+struct ht_ring_template {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, HT_RINGS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+	__array(values, struct ht_ring_template);
+} ht_rings SEC(".maps");
+
+/* What both families and user space write. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ht_shared);
+} ht_shared SEC(".maps");
+
+static __always_inline struct ht_shared *shared(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ht_shared, &zero);
+}
+
+/* Puts a record into the ring of this CPU. Returns 0 on success. */
+static __always_inline long ring_put(void *record, __u64 bytes)
+{
+	__u32 index = bpf_get_smp_processor_id() & HT_RINGS_MAX - 1;
+	struct ht_shared *sh = shared();
+	void *ring = bpf_map_lookup_elem(&ht_rings, &index);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	if (!ring || !sh)
+		return -1;
+	if (sh->waiting) {
+		sh->waiting = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	return bpf_ringbuf_output(ring, record, bytes, flags);
+}
+
 /* Bits of ht_sock.flags. */
 enum {
 	HT_S_INIT = 1 << 0,	/* cookie, namespace, freshness and verdict are set */
@@ -21,6 +71,8 @@ enum {
 	HT_S_FIN_OUT = 1 << 4,	/* FIN sent */
 	HT_S_CONNECT = 1 << 5,	/* a CONNECT was asked for */
 	HT_S_JOINED = 1 << 6,	/* older than the capture */
+	HT_S_WANTED = 1 << 7,	/* counted in ht_shared.wanted */
+	HT_S_TURNS = 1 << 8,	/* whose turn it was counts: a direction is or was joined or raw */
 };
 
 #endif

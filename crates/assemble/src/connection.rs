@@ -145,16 +145,23 @@ impl Connection {
         let index = direction.index();
         self.fresh[index] |= run.has(flags::FRESH);
         let stream = &self.streams[index];
-        if stream.held.is_none()
-            && stream.synced
-            && stream.next == run.sequence
-            && stream.state != State::Close
-        {
+        if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
+            // What is held came first, and wins where the two overlap.
+            let before = distance(run.sequence, first.sequence).clamp(0, run.bytes.len() as i64) as usize;
+            let head = Run { bytes: &run.bytes[..before], ..run };
+            let mut tail = run;
+            tail.skip(before);
+            if !tail.bytes.is_empty() {
+                self.hold(direction, &tail, cx);
+            }
+            if !head.bytes.is_empty() && !self.offer(direction, head, cx) {
+                self.hold(direction, &head, cx);
+            }
+            self.drain(direction, cx);
+        } else if stream.synced && stream.next == run.sequence && stream.state != State::Close {
             self.feed(direction, run, cx);
         } else if !self.offer(direction, run, cx) {
             self.hold(direction, &run, cx);
-        }
-        if self.streams[index].held.is_some() {
             self.drain(direction, cx);
         }
         if let Some((sequence, octets, time_ns)) = self.streams[index].body_end
@@ -241,10 +248,8 @@ impl Connection {
             }
             State::Length { remaining } if hole <= remaining => {
                 stream.pass(hole);
+                // Where nothing remains, the parser completes it at the first byte of the run.
                 stream.state = State::Length { remaining: remaining - hole };
-                if hole == remaining {
-                    self.complete(direction, Some(run.time_ns), cx);
-                }
             }
             State::Chunked(ref mut walk) if hole <= walk.data_remaining() => {
                 walk.pass(hole);
@@ -268,8 +273,6 @@ impl Connection {
     fn sync(&mut self, direction: Direction, run: &Run<'_>) -> bool {
         let index = direction.index();
         let stream = &mut self.streams[index];
-        let first_held = stream.held.as_ref().and_then(|h| h.pieces.first());
-        let behind_held = first_held.is_some_and(|p| distance(p.sequence, run.sequence) > 0);
         let plausible = || {
             let blank = run.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             kind(&run.bytes[blank..]) != Kind::Other
@@ -278,8 +281,7 @@ impl Connection {
             // A connection that was joined may still finish an earlier response before the base.
             Some(base) if self.fresh[index] || distance(base, run.sequence) >= 0 => base,
             _ if run.is_start() => run.sequence,
-            // Of a connection seen from its first byte on, what is held back already lies before this run or behind.
-            _ if !(self.fresh[index] && behind_held) && plausible() => run.sequence,
+            _ if plausible() => run.sequence,
             _ if self.fresh[index] && !run.has(flags::RAW) => run.sequence,
             _ => return false,
         };

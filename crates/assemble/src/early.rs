@@ -5,8 +5,8 @@
 
 use foldhash::{HashMap, HashMapExt};
 use headtrail_record::event::{ConnectionId, Direction, Endpoint, Segment};
+use headtrail_record::packet::endpoints;
 
-use crate::packet;
 use crate::run::{Piece, Run};
 
 /// Network namespace, client end, server end.
@@ -56,11 +56,11 @@ pub(crate) struct Early {
 
 /// The key of a segment: its ends from the client's side.
 pub(crate) fn key(segment: &Segment<'_>) -> Option<Key> {
-    let ends = packet::ends(segment.headers)?;
+    let (source, destination) = endpoints(segment.headers)?;
     // Early segments are received by a server; the child may show itself by one that it sends.
     Some(match segment.direction {
-        Direction::Ingress => (segment.netns, ends.source, ends.destination),
-        Direction::Egress => (segment.netns, ends.destination, ends.source),
+        Direction::Ingress => (segment.netns, source, destination),
+        Direction::Egress => (segment.netns, destination, source),
     })
 }
 

@@ -5,7 +5,7 @@
 //! clock: time is what events and [`Assembler::tick`] say it is.
 //!
 //! Invariants
-//! - A response is never paired with a request that it may not answer: see [`pairing`]'s table. What cannot be
+//! - A response is never paired with a request that it may not answer: see the table in `pairing.rs`. What cannot be
 //!   known is given out in halves that say so.
 //! - Bytes of a body are never taken for a message; the framing of RFC 9112, 6.3 says where a body ends.
 //! - Messages balance: [`Counters::started`] = [`Counters::given`] + dropped by reason + [`Assembler::held`].

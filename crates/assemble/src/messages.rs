@@ -1,6 +1,7 @@
 //! The life of a message within its exchange: begun, complete or cut, given out.
 
 use headtrail_record::event::Direction;
+use headtrail_record::packet::endpoints;
 use headtrail_record::transaction::{
     Anomaly, IncompleteReason, Message, RawTransaction, Role, Side, StartLine,
 };
@@ -10,7 +11,6 @@ use crate::connection::{Connection, Context};
 use crate::feed::Came;
 use crate::framing::{Body, request_body, response_body};
 use crate::head::{self, Head, Kind};
-use crate::packet;
 use crate::pairing::{Exchange, Target};
 use crate::run::{Begin, distance};
 use crate::stream::State;
@@ -82,10 +82,10 @@ impl Connection {
 
     fn decide_role(&mut self, requests: Direction, direction: Direction, begin: &Begin) {
         self.request_direction = Some(requests);
-        if let Some(ends) = packet::ends(begin.headers.as_slice()) {
+        if let Some((from, to)) = endpoints(begin.headers.as_slice()) {
             let client_sent = requests == direction;
-            self.source = if client_sent { ends.source } else { ends.destination };
-            self.destination = if client_sent { ends.destination } else { ends.source };
+            self.source = if client_sent { from } else { to };
+            self.destination = if client_sent { to } else { from };
         }
     }
 

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use headtrail_record::event::{Event, Resync};
+use headtrail_record::event::{Event, Resync, flags};
+use headtrail_record::packet;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, MapHandle, MapType, OpenObject};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -100,6 +101,8 @@ pub struct Capture {
     epoch_taken_ns: u64,
     idle_rounds: u32,
     undecoded: u64,
+    /// For early segments, on which the kernel's side has no verdict.
+    filter: Option<Filter>,
     /// Detached when dropped.
     links: Vec<Link>,
     _filters: Vec<OwnedFd>,
@@ -204,6 +207,7 @@ impl Capture {
             epoch_taken_ns: now_ns(ClockId::Monotonic),
             idle_rounds: 0,
             undecoded: 0,
+            filter: options.filter,
             links,
             _filters: filters,
         })
@@ -232,11 +236,16 @@ impl Capture {
     pub fn read(&mut self, bytes_max: usize, mut each: impl FnMut(&Event<'_>)) -> bool {
         let offset = self.epoch_offset_ns;
         let undecoded = &mut self.undecoded;
+        let filter = self.filter.as_ref();
         // Once detached there is nothing to wait for.
         let settle_ns = if self.detached { 0 } else { SETTLE_NS };
         let horizon_ns = now_ns(ClockId::Monotonic).saturating_sub(settle_ns);
         let bytes = self.rings.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
-            Ok(event) => each(&event),
+            Ok(event) => {
+                if selected(filter, &event) {
+                    each(&event);
+                }
+            }
             Err(DecodeError::Short | DecodeError::Version(_) | DecodeError::Kind(_)) => *undecoded += 1,
         });
         self.idle_rounds = if bytes == 0 { self.idle_rounds.saturating_add(1) } else { 0 };
@@ -346,6 +355,16 @@ fn has_privileges() -> bool {
     const PERFMON: u32 = 38;
     const BPF: u32 = 39;
     has(SYS_ADMIN) || (has(BPF) && has(PERFMON) && has(NET_ADMIN))
+}
+
+/// Whether the filter lets an event through. The kernel has judged all but early segments, whose socket is not there yet.
+fn selected(filter: Option<&Filter>, event: &Event<'_>) -> bool {
+    let (Some(filter), Event::Segment(segment)) = (filter, event) else { return true };
+    if segment.flags & flags::EARLY == 0 {
+        return true;
+    }
+    packet::endpoints(segment.headers)
+        .is_some_and(|(from, to)| filter.matches_tuple((from.ip, from.port), (to.ip, to.port)))
 }
 
 /// Makes the rings, one for each CPU, and maps them.

@@ -22,6 +22,12 @@
 
 #define HT_RINGS_MAX 64 /* a power of two; CPUs beyond share */
 
+/* Places in the tail-call arrays. */
+enum ht_call {
+	HT_CALL_FILTER = 0, /* the filter program */
+	HT_CALL_RESUME = 1, /* where it goes on */
+};
+
 enum ht_kind {
 	HT_SEGMENT = 1,	 /* payload bytes */
 	HT_BODY_END = 2, /* a body that was passed over is complete */
@@ -147,7 +153,8 @@ struct ht_sock {
 	__u8 last_dir;	      /* that carried payload, kept while HT_S_TURNS: 0 none, 1 ingress, 2 egress */
 	__u8 fresh;	      /* bit per direction */
 	__u8 comm[16];
-	__u64 reserved[3];
+	__u8 synced;	      /* bit per direction: its framing was in step once */
+	__u8 reserved[23];
 	__u64 bodyless;	      /* bit n: the request with number n (mod 64) was HEAD or CONNECT */
 	__u32 requests;	      /* numbers given so far; written by the request direction only */
 	__u32 busy;	      /* a CPU works on ingress */

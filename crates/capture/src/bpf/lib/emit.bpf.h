@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * From the scratch area into the ring.
+ */
+#ifndef HEADTRAIL_EMIT_BPF_H
+#define HEADTRAIL_EMIT_BPF_H
+
+#include "scratch.bpf.h"
+
+static __always_inline void fill_record(struct ht_record *r, struct ht_sock *st, __u8 kind, __u32 direction)
+{
+	r->version = HT_ABI_VERSION;
+	r->kind = kind;
+	r->direction = direction;
+	r->flags = 0;
+	r->starts = 0;
+	r->cookie = st->cookie;
+	r->netns = st->netns;
+	r->header_bytes = 0;
+	r->payload_bytes = 0;
+	r->segments = 1;
+	r->closed_by_fin = 0;
+	r->pid = st->pid;
+	r->octets = 0;
+	__builtin_memcpy(r->comm, st->comm, sizeof(r->comm));
+}
+
+/* A record without payload. */
+__noinline int ht_event(struct ht_scratch *s, struct ht_sock *st, __u8 kind, __u32 sequence)
+{
+	if (!s || !st)
+		return 0;
+	struct ht_record *r = &s->event;
+
+	fill_record(r, st, kind, s->direction & 1);
+	r->time_ns = s->time_ns ? s->time_ns : bpf_ktime_get_ns();
+	r->sequence = sequence;
+	r->packet_end = sequence;
+	r->octets = st->dir[s->direction & 1].octets;
+	if (ring_put(r, sizeof(*r)))
+		s->counters.events_lost++;
+	return 0;
+}
+
+/* Puts the first emit_bytes of the window into the ring. */
+__noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st)
+{
+	if (!s || !st)
+		return 0;
+	__u32 bytes = s->emit_bytes, headers = s->header_bytes, starts;
+	struct ht_dir *d = &st->dir[s->direction & 1];
+	struct ht_record *r;
+
+	s->emit_bytes = 0;
+	if (!bytes)
+		return 0;
+	bytes = (bytes - 1 & HT_WINDOW_BYTES - 1) + 1;
+	if (headers > HT_HEADER_BYTES_MAX)
+		headers = HT_HEADER_BYTES_MAX;
+	if (headers < 1)
+		return 0;
+	if (!s->headers_in && bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers))
+		headers = 4;
+	if (!s->time_ns)
+		s->time_ns = bpf_ktime_get_ns();
+	starts = s->request_starts + s->response_starts;
+	r = (void *)before_window(s, sizeof(*r) + headers);
+	fill_record(r, st, HT_SEGMENT, s->direction & 1);
+	r->flags = s->flags | (d->lost ? HT_LOST : 0) | (st->fresh & 1 << (s->direction & 1) ? HT_FRESH : 0) |
+		   (st->flags & HT_S_JOINED ? HT_JOINED : 0);
+	r->starts = starts;
+	r->time_ns = s->time_ns;
+	r->sequence = s->sequence + s->window_pos;
+	r->packet_end = s->sequence + s->payload_bytes;
+	r->header_bytes = headers;
+	r->payload_bytes = bytes;
+	r->segments = s->segments;
+	if (ring_put(r, sizeof(*r) + headers + bytes)) {
+		d->lost = 1;
+		s->counters.segments_lost++;
+		if (s->flags & HT_RAW)
+			s->counters.raw_segments_lost++;
+		s->counters.requests_lost += s->request_starts;
+		s->counters.responses_lost += s->response_starts;
+	} else {
+		d->lost = 0;
+		s->counters.segments++;
+		if (s->flags & HT_RAW)
+			s->counters.raw_segments++;
+	}
+	s->counters.requests_seen += s->request_starts;
+	s->counters.responses_seen += s->response_starts;
+	s->request_starts = 0;
+	s->response_starts = 0;
+	return 0;
+}
+
+/* Loads a window at pos. Returns 0 where that failed. */
+static __always_inline int load_window(struct __sk_buff *skb, struct ht_scratch *s, __u32 most)
+{
+	__u32 n = s->payload_bytes - s->pos, headers = s->header_bytes, from = s->payload_at + s->pos;
+
+	if (n > most)
+		n = most;
+	if (n < 1 || n > HT_WINDOW_BYTES)
+		return 0;
+	s->window_pos = s->pos;
+	s->window_bytes = n;
+	s->headers_in = 0;
+	s->emit_bytes = 0;
+	if (!s->pos && headers == s->payload_at && headers >= 40 && headers <= HT_HEADER_BYTES_MAX) {
+		s->headers_in = 1;
+		return !bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers + n);
+	}
+	return !bpf_skb_load_bytes(skb, from, s->buffer + WINDOW_AT, n);
+}
+
+/* Copies the payload from pos on as it is. */
+__noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st)
+{
+	if (!s || !st)
+		return 0;
+	struct ht_dir *d = &st->dir[s->direction & 1];
+	__u32 i;
+
+	for (i = 0; i < HT_RAW_WINDOWS_MAX; i++) {
+		if (s->pos >= s->payload_bytes)
+			break;
+		if (d->raw_bytes > HT_RAW_BUDGET_BYTES) {
+			/* User space never said where it is: join again at the next turn. */
+			s->counters.raw_bytes_passed += s->payload_bytes - s->pos;
+			d->mode = HT_M_WAIT;
+			d->raw_bytes = 0;
+			d->lost = 1;
+			st->synced &= ~(1 << (s->direction & 1));
+			break;
+		}
+		if (!load_window(skb, s, HT_WINDOW_BYTES))
+			break;
+		s->flags = HT_RAW | (s->raw & HT_EARLY);
+		s->emit_bytes = s->window_bytes;
+		d->raw_bytes += s->window_bytes;
+		s->pos += s->window_bytes;
+		ht_emit(skb, s, st);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The walk over one packet: head, body, chunks, trailers, step by step, by the framing of RFC 9112, 6 and 7.
+ */
+#ifndef HEADTRAIL_WALK_BPF_H
+#define HEADTRAIL_WALK_BPF_H
+
+#include "emit.bpf.h"
+#include "head.bpf.h"
+
+enum { STEP_MORE, STEP_DONE, STEP_RAW };
+
+/* What stands at a message start begins none. */
+static __always_inline int not_http(struct ht_scratch *s, struct ht_sock *st, struct ht_dir *d)
+{
+	if (st->synced & 1 << (s->direction & 1) && st->flags & HT_S_HTTP)
+		return STEP_RAW;
+	s->emit_bytes = 0;
+	s->request_starts = 0;
+	s->response_starts = 0;
+	d->facts = 0;
+	d->carry_len = 0;
+	/* What was joined in the middle may still come to a start; within reason. */
+	if (!(st->synced & 1 << (s->direction & 1)) && (st->flags & HT_S_HTTP || d->raw_bytes++ < 64)) {
+		d->mode = HT_M_WAIT;
+		return STEP_DONE;
+	}
+	st->flags |= HT_S_IGNORE;
+	s->counters.sockets_other++;
+	return STEP_DONE;
+}
+
+/* Start-line, field lines or trailers at pos. */
+static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st, struct ht_dir *d)
+{
+	__u32 at, end, n, here = (s->direction & 1) + 1;
+	int result;
+
+	if (!s->window_bytes || s->pos - s->window_pos >= s->window_bytes) {
+		ht_emit(skb, s, st);
+		if (!load_window(skb, s, HT_WINDOW_BYTES))
+			return STEP_RAW;
+		s->flags = d->mode == HT_M_START && !d->carry_len ? HT_START : 0;
+	}
+	n = s->pos - s->window_pos;
+	at = WINDOW_AT + n;
+	end = WINDOW_AT + s->window_bytes;
+	if (!n && d->carry_len && d->carry_len <= HT_CARRY_BYTES) {
+		/* The headers make room for the carried line; they are loaded again for the record. */
+		__builtin_memcpy(s->buffer + WINDOW_AT - HT_CARRY_BYTES, d->carry, HT_CARRY_BYTES);
+		s->headers_in = 0;
+		at -= d->carry_len;
+	}
+	if (d->mode == HT_M_START) {
+		__u32 skip;
+
+		/* Empty lines before a start-line are passed over (RFC 9112, 2.2). */
+		for (skip = 0; skip < 4; skip++) {
+			__u8 c = s->buffer[at & BUFFER_MASK];
+
+			if (at >= end || (c != '\r' && c != '\n'))
+				break;
+			at++;
+		}
+		if (at >= end) {
+			d->carry_len = 0;
+			d->next += end - WINDOW_AT - n;
+			s->pos = s->window_pos + s->window_bytes;
+			s->emit_bytes = s->window_bytes;
+			return STEP_MORE;
+		}
+		result = classify(s, at, end - at);
+		if (result == IS_NOT)
+			return not_http(s, st, d);
+		if (result == IS_PARTIAL) {
+			if (!(st->synced & here))
+				return not_http(s, st, d);
+			d->carry_len = end - at;
+			if (d->carry_len > HT_CARRY_BYTES)
+				return STEP_RAW;
+			__builtin_memcpy(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK), HT_CARRY_BYTES);
+			d->next += end - WINDOW_AT - n;
+			s->pos = s->window_pos + s->window_bytes;
+			s->emit_bytes = s->window_bytes;
+			return STEP_MORE;
+		}
+		d->facts = F_STARTLINE;
+		d->octets = 0;
+		if (result == IS_RESPONSE) {
+			__u64 status = word(s, at + 8) >> 8;
+
+			d->facts |= F_RESPONSE;
+			d->status = ((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
+			if (!st->request_dir)
+				st->request_dir = 3 - here;
+			/* Whether it has a body depends on a request that only user space knows. */
+			if (st->flags & HT_S_TURNS && st->dir[~s->direction & 1].mode == HT_M_RAW)
+				return STEP_RAW;
+			if (d->status >= 200 || d->status == 101)
+				s->response_starts++;
+		} else {
+			__u32 method = word(s, at);
+
+			if (method == W_HEAD)
+				d->facts |= F_BODYLESS;
+			if (method == W_CONN)
+				d->facts |= F_BODYLESS | F_CONNECT;
+			if (!st->request_dir)
+				st->request_dir = here;
+			s->request_starts++;
+		}
+		if ((result == IS_REQUEST) != (st->request_dir == here)) {
+			if (result == IS_REQUEST)
+				s->request_starts--;
+			else if (d->status >= 200 || d->status == 101)
+				s->response_starts--;
+			return STEP_RAW;
+		}
+		d->mode = HT_M_HEAD;
+	}
+	s->at = at;
+	s->end = end;
+	result = ht_scan(s, st);
+	at = s->at;
+	if (result == SCAN_NOT_HTTP)
+		return not_http(s, st, d);
+	if (result == SCAN_BAD) {
+		/* What was read goes out as counted; what follows goes out raw, and user space counts it. */
+		if (at >= WINDOW_AT && at <= end) {
+			s->emit_bytes = at - WINDOW_AT;
+			s->pos = s->window_pos + (at - WINDOW_AT);
+		}
+		return STEP_RAW;
+	}
+	if (at < WINDOW_AT || at > end)
+		return STEP_RAW;
+	if (!(st->flags & HT_S_HTTP))
+		st->flags |= HT_S_HTTP;
+	if (!(st->synced & here))
+		st->synced |= here;
+	d->next += at - WINDOW_AT - n;
+	s->pos = s->window_pos + (at - WINDOW_AT);
+	s->emit_bytes = at - WINDOW_AT;
+	if (result == SCAN_MORE)
+		return STEP_MORE;
+	/* The head, or the trailer section, is complete. What follows it: RFC 9112, 6.3. */
+	s->head_here = 1;
+	d->left = 0;
+	if (d->mode == HT_M_TRAILER) {
+		d->mode = HT_M_START;
+		return STEP_MORE;
+	}
+	d->mode = HT_M_START;
+	if (d->facts & F_RESPONSE) {
+		__u32 bodyless = 0;
+
+		if (d->status == 101) {
+			st->flags |= HT_S_IGNORE;
+			return STEP_DONE;
+		}
+		if (d->status < 200)
+			return STEP_MORE;
+		/* The request direction's words are looked at only where they matter: another CPU writes them. */
+		if (!(st->flags & (HT_S_BODYLESS | HT_S_TURNS))) {
+			st->responses++;
+		} else if (st->requests != st->responses) {
+			bodyless = st->bodyless >> (st->responses & 63) & 1;
+			st->responses++;
+		}
+		if (bodyless && st->flags & HT_S_CONNECT && d->status < 300) {
+			st->flags |= HT_S_IGNORE;
+			return STEP_DONE;
+		}
+		if (bodyless || d->status == 204 || d->status == 304)
+			return STEP_MORE;
+	} else {
+		__u64 bit = 1ULL << (st->requests & 63);
+
+		if (d->facts & F_BODYLESS) {
+			st->bodyless |= bit;
+			st->flags |= HT_S_BODYLESS | (d->facts & F_CONNECT ? HT_S_CONNECT : 0);
+		} else if (st->flags & HT_S_BODYLESS) {
+			st->bodyless &= ~bit;
+		}
+		st->requests++;
+		/* More than the bits can tell apart may be open; the other side's word is read seldom. */
+		if (!(st->requests & 31) && st->requests - st->responses >= 32) {
+			st->dir[~s->direction & 1].mode = HT_M_RAW;
+			st->flags |= HT_S_TURNS;
+		}
+	}
+	if (d->facts & F_CHUNKED) {
+		if (d->facts & F_LENGTH)
+			return STEP_RAW;
+		d->mode = HT_M_CHUNK;
+		d->chunk = HT_C_SIZE;
+		d->digits = 0;
+		d->octets = 0;
+	} else if (d->facts & F_LENGTH) {
+		d->left = d->octets;
+		if (d->left)
+			d->mode = HT_M_BODY;
+	} else if (d->facts & F_RESPONSE) {
+		d->mode = HT_M_CLOSE;
+		d->octets = 0;
+	}
+	return STEP_MORE;
+}
+
+/* Chunk header, chunk data or the CRLF behind it (RFC 9112, 7.1) at pos. */
+static __always_inline int step_chunk(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st, struct ht_dir *d)
+{
+	__u32 n = s->payload_bytes - s->pos, i, used = 0;
+
+	if (d->chunk == HT_C_DATA) {
+		if (d->left < n)
+			n = d->left;
+		d->left -= n;
+		d->octets += n;
+		d->next += n;
+		s->pos += n;
+		if (!d->left)
+			d->chunk = HT_C_END;
+		return STEP_MORE;
+	}
+	ht_emit(skb, s, st);
+	if (!load_window(skb, s, 32))
+		return STEP_RAW;
+	n = s->window_bytes;
+	s->window_bytes = 0;
+	for (i = 0; i < 32; i++) {
+		__u8 c = s->buffer[WINDOW_AT + i], v;
+
+		if (i >= n)
+			break;
+		used = i + 1;
+		if (d->chunk == HT_C_END) {
+			if (c == '\n') {
+				d->chunk = HT_C_SIZE;
+				d->digits = 0;
+				d->left = 0;
+			} else if (c != '\r') {
+				return STEP_RAW;
+			}
+			continue;
+		}
+		if (c == '\n') {
+			if (!d->digits)
+				return STEP_RAW;
+			if (d->left) {
+				d->chunk = HT_C_DATA;
+			} else {
+				d->mode = HT_M_TRAILER;
+				d->facts = 0;
+				d->carry_len = 0;
+			}
+			break;
+		}
+		if (d->chunk == HT_C_EXT)
+			continue;
+		if (c >= '0' && c <= '9')
+			v = c - '0';
+		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+			v = (c | 0x20) - 'a' + 10;
+		else if (d->digits && (c == ';' || c == ' ' || c == '\t' || c == '\r')) {
+			d->chunk = HT_C_EXT;
+			continue;
+		} else
+			return STEP_RAW;
+		if (++d->digits > 15)
+			return STEP_RAW;
+		d->left = d->left << 4 | v;
+	}
+	d->next += used;
+	s->pos += used;
+	if (d->mode == HT_M_TRAILER)
+		ht_event(s, st, HT_BODY_END, d->next);
+	return STEP_MORE;
+}
+
+/* One step of the walk: a window of a head, a body, a chunk line. */
+__noinline int ht_step(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st)
+{
+	if (!s || !st)
+		return STEP_DONE;
+	struct ht_dir *d = &st->dir[s->direction & 1];
+	__u32 n = s->payload_bytes - s->pos;
+
+	if (s->pos >= s->payload_bytes)
+		return STEP_DONE;
+	switch (d->mode) {
+	case HT_M_START:
+	case HT_M_HEAD:
+	case HT_M_TRAILER:
+		return step_head(skb, s, st, d);
+	case HT_M_BODY:
+		if (d->left < n)
+			n = d->left;
+		d->left -= n;
+		d->next += n;
+		s->pos += n;
+		if (!d->left) {
+			if (!s->head_here)
+				ht_event(s, st, HT_BODY_END, d->next);
+			d->mode = HT_M_START;
+			d->carry_len = 0;
+		}
+		return STEP_MORE;
+	case HT_M_CHUNK:
+		return step_chunk(skb, s, st, d);
+	case HT_M_CLOSE:
+		d->octets += n;
+		d->next += n;
+		s->pos += n;
+		return STEP_DONE;
+	}
+	return STEP_RAW;
+}
+
+#endif

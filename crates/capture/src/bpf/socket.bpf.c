@@ -72,7 +72,6 @@ struct ht_calls {
 	__uint(value_size, 4);
 } ht_calls_in SEC(".maps"), ht_calls_out SEC(".maps");
 
-
 const volatile __u32 ht_has_filter;
 struct packet {
 	__u32 payload_at, payload_bytes, sequence, tcp_flags, ip_version;

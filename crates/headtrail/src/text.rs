@@ -151,7 +151,6 @@ impl Pen<'_> {
 }
 
 /// Appends the titles of the columns, with the line end.
-#[allow(dead_code)] // For whoever follows a terminal; not every output wants titles.
 pub(crate) fn write_titles(out: &mut Vec<u8>, style: &Style) {
     let mut pen = Pen { out, colour: style.colour };
     let zone = match style.utc_offset_s {

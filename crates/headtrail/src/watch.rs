@@ -161,6 +161,10 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
         if options.filter.is_empty() { "all connections".to_owned() } else { options.filter.join(" ") }
     );
 
+    if sink.format == Format::Text && io::stdout().is_terminal() {
+        text::write_titles(&mut sink.out, &sink.text);
+        sink.flush();
+    }
     let mut told = Told { counts: Vec::new(), since_ns: capture.now_ns() };
     let mut ticked_ns = 0;
     while !signals.stop() && sink.failed.is_none() {

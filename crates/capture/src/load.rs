@@ -22,7 +22,8 @@ use crate::filter::{Filter, HEADER_SIZE_BYTES};
 use crate::ring::{Ring, Rings, SETTLE_NS};
 use crate::shared::Shared;
 
-#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, dead_code, unused)]
+// Generated: the lints of the house do not look at it.
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, dead_code, unused)]
 mod skeletons {
     pub(super) mod socket {
         include!(concat!(env!("OUT_DIR"), "/socket.skel.rs"));
@@ -156,8 +157,10 @@ impl Capture {
         let skel = Box::leak(Box::new(open.load().map_err(|e| refused("socket programs", &e))?));
 
         let (ring_fds, rings) = make_rings(&skel.maps.ht_rings, ring_count, ring_bytes)?;
-        let shared = Shared::map(skel.maps.ht_shared.as_fd())
-            .map_err(|e| StartError::Refused { what: "mapping of the shared variables", why: e.to_string() })?;
+        let shared = Shared::map(skel.maps.ht_shared.as_fd()).map_err(|e| StartError::Refused {
+            what: "mapping of the shared variables",
+            why: e.to_string(),
+        })?;
 
         let mut filters = Vec::new();
         if let Some(filter) = &options.filter {
@@ -368,11 +371,7 @@ fn selected(filter: Option<&Filter>, event: &Event<'_>) -> bool {
 }
 
 /// Makes the rings, one for each CPU, and maps them.
-fn make_rings(
-    outer: &impl MapCore,
-    count: usize,
-    bytes: u32,
-) -> Result<(Vec<OwnedFd>, Rings), StartError> {
+fn make_rings(outer: &impl MapCore, count: usize, bytes: u32) -> Result<(Vec<OwnedFd>, Rings), StartError> {
     let io = |e: &dyn std::fmt::Display| StartError::Refused { what: "ring buffer", why: e.to_string() };
     let options = libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,

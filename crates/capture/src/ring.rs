@@ -97,7 +97,15 @@ impl Ring {
         let data = unsafe { producer.add(page_bytes) };
         // SAFETY: the consumer's page is mapped and begins with its position.
         let position = unsafe { consumer.as_ref() }.load(Ordering::Acquire);
-        Ok(Self { consumer, producer: producer.cast(), data, page_bytes, size_bytes, position, end: position })
+        Ok(Self {
+            consumer,
+            producer: producer.cast(),
+            data,
+            page_bytes,
+            size_bytes,
+            position,
+            end: position,
+        })
     }
 
     /// Notes how far the producer has come.
@@ -111,7 +119,8 @@ impl Ring {
         while self.position < self.end {
             let offset = (self.position as usize) & (self.size_bytes - 1);
             // SAFETY: offset is within the data; records are 8-byte aligned, so the length lies within it too.
-            let length = unsafe { self.data.add(offset).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);
+            let length =
+                unsafe { self.data.add(offset).cast::<AtomicU32>().as_ref() }.load(Ordering::Acquire);
             if length & BUSY != 0 {
                 return Peek::Busy;
             }
@@ -137,7 +146,9 @@ impl Ring {
     /// Time of the first record that has not been read yet.
     fn peek_time(&mut self) -> Head {
         match self.peek() {
-            Peek::Record(bytes) => Head::At(bytes.get(TIME_AT..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_ne_bytes(*b))),
+            Peek::Record(bytes) => Head::At(
+                bytes.get(TIME_AT..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_ne_bytes(*b)),
+            ),
             Peek::Busy => Head::Busy,
             Peek::Empty => Head::None,
         }
@@ -215,8 +226,7 @@ impl Rings {
                 break;
             }
             let ring = &mut self.rings[index];
-            loop {
-                let Peek::Record(bytes) = ring.peek() else { break };
+            while let Peek::Record(bytes) = ring.peek() {
                 let length = record_bytes(bytes.len());
                 each(bytes);
                 ring.position += length;

@@ -24,9 +24,11 @@ pub(crate) enum Command {
 
 /// `headtrail watch`
 #[derive(Args)]
-#[command(after_help = "FILTER is tcpdump's language and selects whole connections: host, net, port, portrange, src, dst, tcp, \
+#[command(
+    after_help = "FILTER is tcpdump's language and selects whole connections: host, net, port, portrange, src, dst, tcp, \
 ip, ip6, and, or, not and parentheses, for example 'src net 10.0.0.0/8 and dst port 9080'. It runs in the kernel.\n\n\
-SIGUSR1 prints the counts so far to standard error; Ctrl-C ends and prints them.")]
+SIGUSR1 prints the counts so far to standard error; Ctrl-C ends and prints them."
+)]
 pub(crate) struct Watch {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -389,8 +389,10 @@ impl Transaction {
         let request = self.inner.request.as_ref();
         let response = self.inner.response.as_ref();
         let broken = |side| self.inner.incomplete.iter().any(|i| i.side == side);
-        let request_ns = request.filter(|_| !broken(Side::Request)).map(|m| m.last_ns.saturating_sub(m.first_ns));
-        let response_ns = response.filter(|_| !broken(Side::Response)).map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let request_ns =
+            request.filter(|_| !broken(Side::Request)).map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let response_ns =
+            response.filter(|_| !broken(Side::Response)).map(|m| m.last_ns.saturating_sub(m.first_ns));
         let wait_ns = request
             .zip(response)
             .filter(|_| !broken(Side::Request))

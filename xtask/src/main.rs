@@ -49,9 +49,11 @@ fn main() -> ExitCode {
     }
 }
 
+type Step = fn() -> Result<()>;
+
 /// Does every step, also after one that failed, so that one run tells all.
 fn check() -> Result<()> {
-    let steps: [(&str, fn() -> Result<()>); 5] = [
+    let steps: [(&str, Step); 5] = [
         ("fmt", || cargo(&["fmt", "--all", "--check"], "run `cargo fmt --all`")),
         ("clippy", || {
             let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];

@@ -70,11 +70,7 @@ fn resolve(from: &str, target: &str) -> Option<PathBuf> {
     };
     for part in Path::new(target.trim_start_matches('/')).components() {
         match part {
-            Component::ParentDir => {
-                if !path.pop() {
-                    return None;
-                }
-            }
+            Component::ParentDir if !path.pop() => return None,
             Component::Normal(name) => path.push(name),
             _ => {}
         }

@@ -70,6 +70,7 @@ fn resolve(from: &str, target: &str) -> Option<PathBuf> {
     };
     for part in Path::new(target.trim_start_matches('/')).components() {
         match part {
+            // One that can be popped is.
             Component::ParentDir if !path.pop() => return None,
             Component::Normal(name) => path.push(name),
             _ => {}

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
-use crate::run::{Run, distance};
+use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
 use crate::twins::Twins;
 
@@ -287,6 +287,7 @@ impl Connection {
         };
         if run.has(flags::LOST) && from == run.sequence {
             stream.gap = Some(IncompleteReason::RingFull);
+            stream.state = State::Lost;
         }
         stream.synced = true;
         stream.next = from;
@@ -370,7 +371,9 @@ impl Connection {
         if !stream.synced {
             stream.synced = true;
             stream.next = run.sequence;
-            stream.state = if self.fresh[index] { State::Boundary } else { State::Lost };
+            let at_start = self.fresh[index] && reason == IncompleteReason::Gap;
+            stream.state = if at_start { State::Boundary } else { State::Lost };
+            stream.gap = (!at_start).then_some(reason);
             self.offer(direction, run, cx);
             return;
         }
@@ -431,6 +434,20 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.last_ns = time_ns;
+        // What was copied before this end, and is not the last-chunk line, is no part of the body that ends here: the
+        // end is not that of the message in progress.
+        let begins_before = |p: &Piece| {
+            let copied = p.flags & flags::RAW == 0 && !is_chunked_end_or_its_beginning(&p.run());
+            (copied || p.flags & flags::START != 0) && distance(p.sequence, sequence) > 0
+        };
+        while self.streams[direction.index()]
+            .held
+            .as_ref()
+            .is_some_and(|h| h.pieces.iter().any(begins_before))
+        {
+            self.resolve(direction, cx);
+            self.drain(direction, cx);
+        }
         let stream = &mut self.streams[direction.index()];
         match stream.state {
             State::Length { remaining } if sequence == stream.next.wrapping_add(remaining as u32) => {
@@ -517,6 +534,9 @@ impl Connection {
             // What was lost at the end may have contradicted the pair on probation.
             self.contradict(None, cx);
         }
+        if self.orphan.is_none() {
+            self.part_interims(IncompleteReason::ClosedEarly, cx);
+        }
         self.give_up_all(cx);
     }
 
@@ -545,4 +565,10 @@ impl Connection {
 fn is_chunked_end(run: &Run<'_>) -> bool {
     let bytes = run.bytes.strip_prefix(b"\r\n").unwrap_or(run.bytes);
     !run.is_start() && last_chunk_line(bytes).is_some_and(|len| len > 0)
+}
+
+/// The same, of which the end may be missing.
+fn is_chunked_end_or_its_beginning(run: &Run<'_>) -> bool {
+    let bytes = run.bytes.strip_prefix(b"\r\n").unwrap_or(run.bytes);
+    !run.is_start() && last_chunk_line(bytes).is_some()
 }

@@ -240,9 +240,13 @@ impl Connection {
         if std::mem::take(&mut self.owed) > 0 {
             self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
         }
+        self.part_interims(reason, cx);
+    }
+
+    /// Gives out interim responses whose final one is lost: what follows does not belong to them. Those of a pair on
+    /// probation may answer a request that was never seen.
+    pub(crate) fn part_interims(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
         let requests = self.request_direction.unwrap_or(Direction::Ingress);
-        // Interim responses whose final one is lost: what follows does not belong to them. Those of a pair on
-        // probation may answer a request that was never seen.
         let mut alone = self.orphan.take();
         if alone.is_none()
             && self
@@ -488,8 +492,9 @@ impl Connection {
     /// seen.
     fn confirm(&mut self, acknowledgement: Option<u32>, cx: &mut Context<'_>) {
         let (Some(acknowledged), Some(requests)) = (acknowledgement, self.request_direction) else { return };
-        let beyond = distance(self.streams[requests.reverse().index()].next, acknowledged);
-        if beyond > 0 {
+        let responses = &self.streams[requests.reverse().index()];
+        let beyond = distance(responses.next, acknowledged);
+        if beyond > 0 || responses.gap.is_some() || responses.state == State::Lost {
             self.contradict(None, cx);
         } else if beyond == 0 {
             self.confirm_front(cx);

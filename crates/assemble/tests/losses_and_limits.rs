@@ -367,3 +367,41 @@ fn memory_is_bounded_over_all_connections() {
     assert_eq!(talk.out[0].incomplete[0].at, Some(2_020));
     talk.lines();
 }
+
+#[test]
+fn the_end_of_a_body_is_not_taken_for_that_of_an_earlier_message() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut talk = Talk::walked();
+    talk.request("GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n").send(RESPONSES, chunked, flags::START);
+    // The end of the first body is lost, and the second body ends.
+    talk.skip(RESPONSES, 500)
+        .send(RESPONSES, chunked, flags::START)
+        .skip(RESPONSES, 500)
+        .body_end(RESPONSES, 490);
+    talk.response("\r\n").close(CloseReason::Fin);
+    assert_eq!(talk.lines(), ["GET /a 0 -> 200 ? gap/response@47", "GET /b 0 -> 200 490"]);
+}
+
+#[test]
+fn the_first_bytes_behind_a_loss_are_a_message_only_with_a_known_start_line() {
+    let mut talk = Talk::raw();
+    talk.send(REQUESTS, format!("xx{GET}"), flags::LOST).response(OK5).request(GET).response(OK5).finish();
+    assert_eq!(talk.lines()[0], "- -> 200 5 request_missing/request gap/request");
+    assert!(talk.out.iter().all(|t| t.request.as_ref().is_none_or(|m| m.method() == Some(b"GET"))));
+}
+
+#[test]
+fn a_request_does_not_confirm_a_pair_behind_which_responses_are_missing() {
+    let mut talk = Talk::walked();
+    talk.send(REQUESTS, GET, flags::START | flags::LOST).send(RESPONSES, OK5, flags::START);
+    talk.skip(RESPONSES, 40).send(REQUESTS, "GET /b HTTP/1.1\r\n\r\n", flags::START);
+    talk.send(RESPONSES, OK5, flags::START).send(REQUESTS, GET, flags::START).finish();
+    assert_eq!(
+        talk.lines()[..3],
+        [
+            "GET /a 0 -> - response_missing/response gap/response",
+            "- -> 200 5 request_missing/request gap/request",
+            "GET /b 0 -> 200 5"
+        ]
+    );
+}

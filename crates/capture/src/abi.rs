@@ -150,12 +150,10 @@ pub mod shared {
     /// 1: the consumer sleeps and wants to be woken by the next record; else it polls
     pub const WAITING: usize = 0;
     pub const RESERVED: usize = 4;
-    /// accepted sockets whose owner is not known yet; only then receivers are looked at
-    pub const WANTED: usize = 8;
     /// records of the process family that found the ring full
-    pub const PROCESS_LOST: usize = 16;
+    pub const PROCESS_LOST: usize = 8;
     /// size of the whole
-    pub const BYTES: usize = 24;
+    pub const BYTES: usize = 16;
 }
 
 /// Offsets in `struct ht_sock`, in bytes: what a filter program reads and writes.

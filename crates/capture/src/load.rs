@@ -396,9 +396,8 @@ fn make_rings(outer: &impl MapCore, count: usize, bytes: u32) -> Result<(Vec<Own
 
 /// The optional programs: each is tried by itself, and its cause noted where the kernel refuses it.
 fn load_process(maps: [BorrowedFd<'_>; 3], root: i32, links: &mut Vec<Link>, features: &mut Vec<Feature>) {
-    const PARTS: [(&str, &str, &[&str]); 3] = [
+    const PARTS: [(&str, &str, &[&str]); 2] = [
         ("connect", "process of client connections", &["ht_connect4", "ht_connect6"]),
-        ("receive", "process of server connections", &["ht_receive"]),
         ("state", "prompt notice of closed connections", &["ht_state"]),
     ];
     for (name, gives, programs) in PARTS {
@@ -420,10 +419,9 @@ fn load_process_part(
     open.maps.ht_socks.reuse_fd(socks).map_err(say)?;
     open.maps.ht_rings.reuse_fd(rings).map_err(say)?;
     open.maps.ht_shared.reuse_fd(shared).map_err(say)?;
-    let all: [(&str, &mut libbpf_rs::OpenProgramMut<'_>); 4] = [
+    let all: [(&str, &mut libbpf_rs::OpenProgramMut<'_>); 3] = [
         ("ht_connect4", &mut open.progs.ht_connect4),
         ("ht_connect6", &mut open.progs.ht_connect6),
-        ("ht_receive", &mut open.progs.ht_receive),
         ("ht_state", &mut open.progs.ht_state),
     ];
     for (name, program) in all {
@@ -434,7 +432,6 @@ fn load_process_part(
         let link = match *name {
             "ht_connect4" => skel.progs.ht_connect4.attach_cgroup(root),
             "ht_connect6" => skel.progs.ht_connect6.attach_cgroup(root),
-            "ht_receive" => skel.progs.ht_receive.attach_trace(),
             _ => skel.progs.ht_state.attach_trace(),
         };
         links.push(link.map_err(say)?);

@@ -98,7 +98,6 @@ struct ht_counters {
 struct ht_shared {
 	__u32 waiting;	     /* 1: the consumer sleeps and wants to be woken by the next record; else it polls */
 	__u32 reserved;
-	__u64 wanted;	     /* accepted sockets whose owner is not known yet; only then receivers are looked at */
 	__u64 process_lost;  /* records of the process family that found the ring full */
 };
 

@@ -4,9 +4,9 @@
  *
  * 1. connect(2) runs in the process that opens the connection: its name goes into the socket's state before the first
  *    packet.
- * 2. The first process that receives from an accepted socket is the worker that serves it (tp_btf/sock_recv_length,
- *    Linux 6.3). Later receivers, after the socket was handed on, are not looked at.
- * 3. inet_sock_set_state tells when a socket is closed, by whatever cause.
+ * 2. inet_sock_set_state tells when a socket is closed, by whatever cause.
+ *
+ * The worker behind an accepted socket is named by the socket family when it first sends.
  *
  * Each program is optional: where the kernel refuses one, its fields are missing and `headtrail doctor` says so.
  */
@@ -34,6 +34,7 @@ static __always_inline void set_owner(struct ht_sock *st)
 		return;
 	__builtin_memcpy(st->comm, comm, sizeof(comm));
 	st->pid = bpf_get_current_pid_tgid() >> 32;
+	st->flags |= HT_S_OWNED;
 }
 
 static __always_inline int connecting(struct bpf_sock_addr *ctx)
@@ -61,28 +62,6 @@ int ht_connect6(struct bpf_sock_addr *ctx)
 	return connecting(ctx);
 }
 
-SEC("tp_btf/sock_recv_length")
-int BPF_PROG(ht_receive, struct sock *sk, int ret, int flags)
-{
-	struct ht_shared *sh = shared();
-	struct ht_sock *st;
-
-	/* This runs for every receive on the host: it must cost nothing while no owner is wanted. */
-	if (!sh || !sh->wanted || ret <= 0 || sk->sk_protocol != IPPROTO_TCP)
-		return 0;
-	if (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6)
-		return 0;
-	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
-	if (!st || st->pid)
-		return 0;
-	set_owner(st);
-	if (st->flags & HT_S_WANTED) {
-		st->flags &= ~HT_S_WANTED;
-		__sync_fetch_and_add(&sh->wanted, -1);
-	}
-	return 0;
-}
-
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 {
@@ -95,10 +74,6 @@ int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
 	if (!st || !sh)
 		return 0;
-	if (st->flags & HT_S_WANTED) {
-		st->flags &= ~HT_S_WANTED;
-		__sync_fetch_and_add(&sh->wanted, -1);
-	}
 	if (!(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
 		return 0;
 	r.version = HT_ABI_VERSION;

@@ -44,7 +44,6 @@ char LICENSE[] SEC("license") = "GPL";
 #define PASS 1
 /* Keeps the compiler from computing field addresses, which the verifier refuses for socket pointers. */
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
-#define LOOPBACK_IFINDEX 1 /* in every network namespace: include/net/net_namespace.h */
 #define TCP_LISTEN 10	   /* include/net/tcp_states.h */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
@@ -200,14 +199,6 @@ static __noinline int first_packet(struct __sk_buff *skb, struct packet *p, stru
 	net = tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net;
 	st->netns = net ? net->ns.inum : 0;
 	st->flags |= HT_S_INIT;
-	if (direction == HT_INGRESS && !st->pid) {
-		struct ht_shared *sh = shared();
-
-		if (sh) {
-			st->flags |= HT_S_WANTED;
-			__sync_fetch_and_add(&sh->wanted, 1);
-		}
-	}
 	s->counters.sockets++;
 	if (st->verdict == 2) {
 		st->flags |= HT_S_IGNORE;
@@ -389,6 +380,24 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 	}
 }
 
+/*
+ * The process that sends first on an accepted socket is the worker that serves it. Egress runs in its context while it holds
+ * the socket; otherwise (sent on an acknowledgement) the current task is anybody.
+ */
+static __noinline int find_owner(struct bpf_sock *sk, struct ht_sock *st)
+{
+	struct tcp_sock *tp = (void *)bpf_skc_to_tcp_sock(sk);
+	struct task_struct *task;
+
+	if (!tp || !tp->inet_conn.icsk_inet.sk.sk_lock.owned)
+		return 0;
+	task = (void *)bpf_get_current_task_btf();
+	st->pid = task->tgid;
+	bpf_probe_read_kernel(st->comm, sizeof(st->comm), task->comm);
+	st->flags |= HT_S_OWNED;
+	return 0;
+}
+
 static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 {
 	struct packet p = {};
@@ -421,6 +430,15 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 		else
 			bpf_tail_call(skb, &ht_calls_out, HT_CALL_FILTER);
 	}
+	/* The middle of a body in order needs nothing but a step ahead. */
+	if (st && st->flags & HT_S_INIT && st->dir[direction].mode == HT_M_BODY && st->dir[direction].next == p.sequence &&
+	    st->dir[direction].left > p.payload_bytes && !(p.tcp_flags & TCP_FIN) && direction == HT_EGRESS) {
+		st->dir[direction].next += p.payload_bytes;
+		st->dir[direction].left -= p.payload_bytes;
+		return PASS;
+	}
+	if (direction == HT_EGRESS && st && !(st->flags & HT_S_OWNED))
+		find_owner(sk, st);
 	s = slot_take();
 	if (!s)
 		return PASS;

@@ -25,9 +25,19 @@ struct sock_common {
 	possible_net_t skc_net;
 } HT_CORE;
 
+typedef struct {
+	int owned; /* a process holds the socket */
+} HT_CORE socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	__u16 sk_protocol;
+} HT_CORE;
+
+struct task_struct {
+	int tgid;
+	char comm[16];
 } HT_CORE;
 
 struct inet_sock {

@@ -81,8 +81,8 @@ __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
 
 /*
  * Reads field lines from s->at to s->end or to the empty line. What changes from turn to turn lies in memory, of which
- * the verifier assumes nothing, and what is done at a line end is a function of its own: else the verifier would tell
- * apart the states of each turn and walk them all.
+ * the verifier assumes nothing, and what is done at a line end is a function of its own: else it would tell apart the
+ * states of each turn and walk them all.
  */
 __noinline int ht_scan_lines(struct ht_scratch *s, struct ht_sock *st)
 {
@@ -156,13 +156,15 @@ __noinline int ht_length(struct ht_scratch *s, struct ht_sock *st)
 	return 0;
 }
 
-/* What the lines say of the body goes into d; an unfinished line is carried. s->at is then behind what was read. */
-__noinline int ht_scan(struct ht_scratch *s, struct ht_sock *st)
+/*
+ * After ht_scan_lines, with its result: what the lines say of the body goes into d, and an unfinished line is carried.
+ * s->at is then behind what was read.
+ */
+__noinline int ht_scan_end(struct ht_scratch *s, struct ht_sock *st, int result)
 {
 	if (!s || !st)
 		return SCAN_BAD;
 	struct ht_dir *d = &st->dir[s->direction & 1];
-	int result = ht_scan_lines(s, st);
 	__u32 at = s->at, end = s->end, line = s->line, length_at = s->length_at, encoding_at = s->encoding_at;
 	__u32 facts = d->facts, tail, i;
 

@@ -71,7 +71,7 @@ enum {
 	HT_S_FIN_OUT = 1 << 4,	/* FIN sent */
 	HT_S_CONNECT = 1 << 5,	/* a CONNECT was asked for */
 	HT_S_JOINED = 1 << 6,	/* older than the capture */
-	HT_S_WANTED = 1 << 7,	/* counted in ht_shared.wanted */
+	HT_S_OWNED = 1 << 7,	/* pid and comm are known, or were looked for often enough */
 	HT_S_BODYLESS = 1 << 9, /* a HEAD or CONNECT was asked for */
 	HT_S_TURNS = 1 << 8,	/* whose turn it was counts: a direction is or was joined or raw */
 };

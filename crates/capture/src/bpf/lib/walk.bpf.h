@@ -120,7 +120,8 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 	}
 	s->at = at;
 	s->end = end;
-	result = ht_scan(s, st);
+	result = ht_scan_lines(s, st);
+	result = ht_scan_end(s, st, result);
 	at = s->at;
 	if (result == SCAN_NOT_HTTP)
 		return not_http(s, st, d);

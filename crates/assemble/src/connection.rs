@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) peer_generation: u64,
     /// Sequence number of the first request byte that was seen.
     pub(crate) first_request: Option<u32>,
+    /// The owner of this client end is noted for the server end.
+    pub(crate) told_as_peer: bool,
     /// The first payload byte was seen, by direction.
     pub(crate) fresh: [bool; 2],
     /// The client sent a request while an earlier one was unanswered.
@@ -102,6 +104,7 @@ impl Connection {
             peer: None,
             peer_generation: 0,
             first_request: None,
+            told_as_peer: false,
             fresh: [false; 2],
             pipelined: false,
             response_gap: None,

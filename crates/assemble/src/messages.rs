@@ -158,6 +158,14 @@ impl Connection {
         exchange.tx.request = Some(self.message(head, begin));
         self.queue.push_back(exchange);
         cx.counters.started.requests += 1;
+        if direction == Direction::Egress
+            && let Some(process) = self.process
+            && !std::mem::replace(&mut self.told_as_peer, true)
+        {
+            // The server end may be on this host too, and its record is the one that is kept.
+            let sequence = self.first_request.unwrap_or_default();
+            cx.peers.add(self.netns, self.source, self.destination, sequence, process);
+        }
         self.after_head(direction, body, came, time_ns, cx);
         if connect && came == Came::Whole {
             // What follows is HTTP only if the answer is a refusal (RFC 9110, 9.3.6).

@@ -1,8 +1,8 @@
 //! One record where both ends of an exchange are on this host.
 //!
 //! Two sockets then see the same exchange, one as server, one as client. A twin is told by the ends, the sequence
-//! number of the request, and the bytes of both heads; never by the ends alone, which repeat across network
-//! namespaces. Memory: two generations of hashes, of which the older is dropped as a whole when the younger
+//! number of the request, and the bytes of its head, and of the response's where both ends have seen all of it (on a bad
+//! link one end may have seen less); never by the ends alone, which repeat across network namespaces. Memory: two generations of hashes, of which the older is dropped as a whole when the younger
 //! is as old as [`Limits::twin_window_ns`] or holds half of [`Limits::twins_max`]. The alternative, a queue in order
 //! of time beside the map, costs each transaction a second write.
 
@@ -18,6 +18,8 @@ use crate::limits::Limits;
 struct Entry {
     role: Role,
     whole: bool,
+    /// Hash of the response.
+    response: u64,
     time_ns: u64,
 }
 
@@ -41,15 +43,18 @@ impl Twins {
         if limits.twins_max == 0 {
             return false;
         }
-        let response = tx.response.as_ref().map(|m| &m.text);
-        let key =
-            self.hasher.hash_one((tx.source, tx.destination, request.sequence, &request.text, response));
-        let entry = Entry { role: tx.role, whole: tx.incomplete.is_empty(), time_ns: now_ns };
+        // Trailers come later, and one end may have missed them.
+        let head_bytes = request.trailers.first().map_or(request.text.len(), |line| line.name.start as usize);
+        let head = request.text.get(..head_bytes);
+        let key = self.hasher.hash_one((tx.source, tx.destination, request.sequence, head));
+        let response = self.hasher.hash_one(tx.response.as_ref().map(|m| &m.text));
+        let entry = Entry { role: tx.role, whole: tx.incomplete.is_empty(), response, time_ns: now_ns };
         let first = self.young.get(&key).or_else(|| self.old.get(&key));
         if let Some(first) = first
             && first.role != entry.role
             && now_ns.saturating_sub(first.time_ns) <= limits.twin_window_ns
             && (first.whole || !entry.whole)
+            && (first.response == entry.response || !entry.whole)
         {
             return true;
         }

@@ -16,6 +16,11 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
+/// For signals to what was started.
+pub use rustix::process::Signal;
+/// For what a test writes.
+pub use tempfile::TempDir;
+
 /// Says that a test cannot run here, in the form that is looked for: `skipped: WHY`. In CI nothing may be
 /// skipped, so there it panics.
 pub fn skip(why: &str) {

@@ -14,6 +14,8 @@ BENCH_FLAGS ?= --latency
 FUZZ_SECONDS ?= 60
 PROPTEST_CASES_SOAK ?= 20000
 E2E_RUNS ?= 5
+# Kernels that `make soak` boots under QEMU, as Debian's packages name them.
+KERNELS ?= linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
 
 help:
 	@echo 'make build   installs what is missing and builds $(HEADTRAIL)'
@@ -44,8 +46,9 @@ bench: build
 	@.ci/need bench
 	bench/http1.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) $(BENCH_FLAGS) --out $(TARGET)/bench/http1.md
 
-soak:
+soak: build
 	@.ci/need soak
+	for kernel in $(KERNELS); do tests/kernel/run.sh $$kernel $(HEADTRAIL) || exit 1; done
 	.ci/fuzz $(FUZZ_SECONDS)
 	PROPTEST_CASES=$(PROPTEST_CASES_SOAK) cargo test --workspace --locked --exclude headtrail
 	@run=1; while [ $$run -le $(E2E_RUNS) ]; do \

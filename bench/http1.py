@@ -52,7 +52,7 @@ CASES = {
     "100k": ("/100k", 16, 1),
     "100k-1000": ("/100k", 1000, 1),
 }
-VARIANTS = ["nothing", "empty", "headtrail", "tcpdump", "tshark"]
+VARIANTS = ["nothing", "empty", "busy", "headtrail", "tcpdump", "tshark"]
 
 
 def cgroup_root():
@@ -138,6 +138,8 @@ class Logger:
         if variant == "nothing":
             return
         command = {
+            # Takes of CPU 1 what it can get and looks at nothing: what sharing a core alone costs.
+            "busy": ["sh", "-c", "echo busy >&2; while :; do :; done"],
             "headtrail": [headtrail, "watch", "--format", "json"],
             "tcpdump": ["tcpdump", "-i", "lo", "-s", "1100", "-w", "/dev/null", f"tcp port {PORT}"],
             "tshark": ["tshark", "-i", "lo", "-T", "ek", "-f", f"tcp port {PORT}", "-d", f"tcp.port=={PORT},http", "-Y", "http"],
@@ -145,7 +147,7 @@ class Logger:
         self.out = open(self.out_path, "wb")
         self.error = open(self.error_path, "wb")
         self.process = subprocess.Popen(pinned + command, stdout=self.out, stderr=self.error)
-        ready = {"headtrail": "watching", "tcpdump": "listening", "tshark": "Capturing"}[variant]
+        ready = {"busy": "busy", "headtrail": "watching", "tcpdump": "listening", "tshark": "Capturing"}[variant]
         for _ in range(400):
             time.sleep(0.05)
             if ready in open(self.error_path, errors="replace").read():

@@ -13,6 +13,7 @@ mod counters;
 mod decode;
 pub mod filter;
 mod load;
+mod log;
 mod ring;
 mod shared;
 

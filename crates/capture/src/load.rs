@@ -19,6 +19,7 @@ use crate::decode::{self, DecodeError};
 use crate::filter::program::{self as filter_program, Hook};
 use crate::filter::translate::{self, Layout};
 use crate::filter::{Filter, HEADER_SIZE_BYTES};
+use crate::log;
 use crate::ring::{Ring, Rings, SETTLE_NS};
 use crate::shared::Shared;
 
@@ -113,7 +114,16 @@ fn refused(what: &'static str, error: &libbpf_rs::Error) -> StartError {
     if error.kind() == ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() {
         return StartError::Privileges;
     }
-    StartError::Refused { what, why: format!("{error:#}") }
+    StartError::Refused { what, why: why(error) }
+}
+
+/// libbpf's error with the verifier's reason, where it has one.
+fn why(error: &libbpf_rs::Error) -> String {
+    match log::reason() {
+        Some(reason) => format!("{error:#} (verifier: {reason})"),
+        None => format!("{error:#}"),
+    }
+    .replace('\n', " ")
 }
 
 fn now_ns(clock: ClockId) -> u64 {
@@ -132,7 +142,7 @@ fn epoch_offset_ns() -> u64 {
 impl Capture {
     /// Loads and attaches.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        libbpf_rs::set_print(None);
+        log::begin();
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(StartError::NoBtf);
         }
@@ -397,8 +407,8 @@ fn make_rings(outer: &impl MapCore, count: usize, bytes: u32) -> Result<(Vec<Own
 /// The optional programs: each is tried by itself, and its cause noted where the kernel refuses it.
 fn load_process(maps: [BorrowedFd<'_>; 3], root: i32, links: &mut Vec<Link>, features: &mut Vec<Feature>) {
     const PARTS: [(&str, &str, &[&str]); 2] = [
-        ("connect", "process of client connections", &["ht_connect4", "ht_connect6"]),
-        ("state", "prompt notice of closed connections", &["ht_state"]),
+        ("owner", "process that opened a client connection", &["ht_connect4", "ht_connect6"]),
+        ("close", "prompt notice of closed connections", &["ht_state"]),
     ];
     for (name, gives, programs) in PARTS {
         let result = load_process_part(maps, root, programs, links);
@@ -412,7 +422,8 @@ fn load_process_part(
     programs: &[&str],
     links: &mut Vec<Link>,
 ) -> Result<(), String> {
-    let say = |e: libbpf_rs::Error| format!("{e:#}").replace('\n', " ");
+    log::begin();
+    let say = |e: libbpf_rs::Error| why(&e);
     let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
     let mut open = ProcessSkelBuilder::default().open(object).map_err(say)?;
     let [socks, rings, shared] = maps;

@@ -295,25 +295,26 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 /* The client end of a loopback connection: its server end is recorded. */
 static __noinline void leave_to_server(struct __sk_buff *skb, struct ht_scratch *s, struct ht_sock *st)
 {
+	struct ht_record *r;
+	__u64 headers, all;
+
 	st->flags |= HT_S_IGNORE;
 	s->counters.sockets_loopback++;
 	s->emit_bytes = 0;
 	s->request_starts = 0;
 	s->response_starts = 0;
-	if (st->pid && s->header_bytes >= 40 && s->header_bytes <= HT_HEADER_BYTES_MAX) {
-		__u32 headers = s->header_bytes;
-		struct ht_record *r = (void *)before_window(s, sizeof(*r) + headers);
-
-		if (bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers))
-			return;
-		fill_record(r, st, HT_PEER, s->direction & 1);
-		r->time_ns = bpf_ktime_get_ns();
-		r->sequence = s->sequence;
-		r->packet_end = s->sequence;
-		r->header_bytes = headers;
-		if (ring_put(r, sizeof(*r) + headers))
-			s->counters.events_lost++;
-	}
+	headers = within(s->header_bytes, HT_HEADER_BYTES_MAX);
+	if (!st->pid || !headers || bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers))
+		return;
+	r = (void *)before_window(s, sizeof(*r) + headers);
+	fill_record(r, st, HT_PEER, s->direction & 1);
+	r->time_ns = bpf_ktime_get_ns();
+	r->sequence = s->sequence;
+	r->packet_end = s->sequence;
+	r->header_bytes = headers;
+	all = within(sizeof(*r) + headers, sizeof(*r) + HT_HEADER_BYTES_MAX);
+	if (!all || ring_put(r, all))
+		s->counters.events_lost++;
 }
 
 static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct ht_scratch *s, struct ht_sock *st, __u32 direction)

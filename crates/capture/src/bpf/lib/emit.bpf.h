@@ -37,8 +37,10 @@ __noinline int ht_event(struct ht_scratch *s, struct ht_sock *st, __u8 kind, __u
 	r->sequence = sequence;
 	r->packet_end = sequence;
 	r->octets = st->dir[s->direction & 1].octets;
-	if (ring_put(r, sizeof(*r)))
+	if (ring_put(r, sizeof(*r))) {
+		st->dir[s->direction & 1].lost = 1;
 		s->counters.events_lost++;
+	}
 	return 0;
 }
 
@@ -49,12 +51,12 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 {
 	if (!s || !st)
 		return 0;
-	__u32 bytes = s->emit_bytes, headers = s->header_bytes, starts;
+	__u64 bytes = within(s->emit_bytes, HT_WINDOW_BYTES), headers = within(s->header_bytes, HT_HEADER_BYTES_MAX), all;
 	struct ht_dir *d = &st->dir[s->direction & 1];
 	struct ht_record *r;
 
 	s->emit_bytes = 0;
-	if (!bytes)
+	if (!bytes || !headers)
 		return 0;
 	/* The client end on loopback: its server end is recorded, and the walk's end leaves it alone from then on. */
 	if (st->request_dir == HT_EGRESS + 1 && skb->ifindex == LOOPBACK_IFINDEX) {
@@ -62,28 +64,23 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 		s->response_starts = 0;
 		return 0;
 	}
-	bytes = (bytes - 1 & HT_WINDOW_BYTES - 1) + 1;
-	if (headers > HT_HEADER_BYTES_MAX)
-		headers = HT_HEADER_BYTES_MAX;
-	if (headers < 1)
-		return 0;
 	if (!s->headers_in && bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers))
-		headers = 4;
+		return 0;
 	if (!s->time_ns)
 		s->time_ns = bpf_ktime_get_ns();
-	starts = s->request_starts + s->response_starts;
 	r = (void *)before_window(s, sizeof(*r) + headers);
 	fill_record(r, st, HT_SEGMENT, s->direction & 1);
 	r->flags = s->flags | (d->lost ? HT_LOST : 0) | (st->fresh & 1 << (s->direction & 1) ? HT_FRESH : 0) |
 		   (st->flags & HT_S_JOINED ? HT_JOINED : 0);
-	r->starts = starts;
+	r->starts = s->request_starts + s->response_starts;
 	r->time_ns = s->time_ns;
 	r->sequence = s->sequence + s->window_pos;
 	r->packet_end = s->sequence + s->payload_bytes;
 	r->header_bytes = headers;
 	r->payload_bytes = bytes;
 	r->segments = s->segments;
-	if (ring_put(r, sizeof(*r) + headers + bytes)) {
+	all = within(sizeof(*r) + headers + bytes, sizeof(*r) + HT_HEADER_BYTES_MAX + HT_WINDOW_BYTES);
+	if (!all || ring_put(r, all)) {
 		d->lost = 1;
 		s->counters.segments_lost++;
 		if (s->flags & HT_RAW)
@@ -106,21 +103,24 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 /* Loads a window at pos. Returns 0 where that failed. */
 static __always_inline int load_window(struct __sk_buff *skb, struct ht_scratch *s, __u32 most)
 {
-	__u32 n = s->payload_bytes - s->pos, headers = s->header_bytes, from = s->payload_at + s->pos;
+	__u32 n = s->payload_bytes - s->pos, headers = s->header_bytes;
+	__u64 bytes;
 
 	if (n > most)
 		n = most;
-	if (n < 1 || n > HT_WINDOW_BYTES)
-		return 0;
 	s->window_pos = s->pos;
 	s->window_bytes = n;
 	s->headers_in = 0;
 	s->emit_bytes = 0;
 	if (!s->pos && headers == s->payload_at && headers >= 40 && headers <= HT_HEADER_BYTES_MAX) {
+		bytes = within(headers + n, HT_HEADER_BYTES_MAX + HT_WINDOW_BYTES);
+		if (!bytes)
+			return 0;
 		s->headers_in = 1;
-		return !bpf_skb_load_bytes(skb, 0, before_window(s, headers), headers + n);
+		return !bpf_skb_load_bytes(skb, 0, before_window(s, headers), bytes);
 	}
-	return !bpf_skb_load_bytes(skb, from, s->buffer + WINDOW_AT, n);
+	bytes = within(n, HT_WINDOW_BYTES);
+	return bytes && !bpf_skb_load_bytes(skb, s->payload_at + s->pos, s->buffer + WINDOW_AT, bytes);
 }
 
 /* Copies the payload from pos on as it is. */

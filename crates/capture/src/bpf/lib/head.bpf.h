@@ -174,7 +174,7 @@ __noinline int ht_scan_end(struct ht_scratch *s, struct ht_sock *st, int result)
 		if (tail <= HT_CARRY_BYTES) {
 			if (!(facts & F_MIDLINE)) {
 				d->carry_len = tail;
-				__builtin_memcpy(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK), HT_CARRY_BYTES);
+				copy_carry(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK));
 			}
 		} else {
 			__u64 first = word(s, line) | LOWER8, next = word(s, line + 8) | LOWER8;

@@ -59,6 +59,33 @@ static __always_inline __u64 word(struct ht_scratch *s, __u32 at)
 	return *(__u64 *)(s->buffer + (at & BUFFER_MASK));
 }
 
+/* A carried line, word by word: the compiler would copy bytes, and need a register or stack slot for each. */
+static __always_inline void copy_carry(void *to, const void *from)
+{
+	__u64 *t = to;
+	const __u64 *f = from;
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < HT_CARRY_BYTES / 8; i++)
+		t[i] = f[i];
+}
+
+/*
+ * x where it lies in 1..=most, else 0, in a form whose bounds every verifier follows: those before 6.4 learn neither from a
+ * comparison with 0 nor from the bounds of a sum's parts.
+ */
+static __always_inline __u64 within(__u64 x, __u64 most)
+{
+	x--;
+	asm volatile("" : "+r"(x));
+	if (x >= most)
+		return 0;
+	x++;
+	asm volatile("" : "+r"(x));
+	return x;
+}
+
 /*
  * Where `bytes` that shall end at the window begin. The offset is added, never subtracted from a pointer, and hidden
  * from the optimiser, so that the verifier sees its bounds.

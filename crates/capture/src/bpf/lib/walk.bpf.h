@@ -47,7 +47,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 	end = WINDOW_AT + s->window_bytes;
 	if (!n && d->carry_len && d->carry_len <= HT_CARRY_BYTES) {
 		/* The headers make room for the carried line; they are loaded again for the record. */
-		__builtin_memcpy(s->buffer + WINDOW_AT - HT_CARRY_BYTES, d->carry, HT_CARRY_BYTES);
+		copy_carry(s->buffer + WINDOW_AT - HT_CARRY_BYTES, d->carry);
 		s->headers_in = 0;
 		at -= d->carry_len;
 	}
@@ -78,7 +78,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			d->carry_len = end - at;
 			if (d->carry_len > HT_CARRY_BYTES)
 				return STEP_RAW;
-			__builtin_memcpy(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK), HT_CARRY_BYTES);
+			copy_carry(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK));
 			d->next += end - WINDOW_AT - n;
 			s->pos = s->window_pos + s->window_bytes;
 			s->emit_bytes = s->window_bytes;

@@ -30,9 +30,10 @@ enum Source {
 }
 
 /// What user space needs to know. All numbers that the header defines come besides.
-const MODULES: [Module; 9] = [
+const MODULES: [Module; 10] = [
     Module { name: "kind", kind: "u8", about: "", source: Source::Enum("ht_kind") },
     Module { name: "direction", kind: "u8", about: "", source: Source::Enum("ht_direction") },
+    Module { name: "chunk", kind: "u8", about: "", source: Source::Enum("ht_chunk") },
     Module { name: "flag", kind: "u16", about: "bits of `flags`", source: Source::Enum("ht_flag") },
     Module { name: "offset", kind: "usize", about: "", source: Source::Struct("ht_record", &[]) },
     Module { name: "counters", kind: "usize", about: "", source: Source::Struct("ht_counters", &[]) },

@@ -1,5 +1,7 @@
 //! A walk over chunked coding (RFC 9112, 7.1) that keeps no byte of the body.
 
+use headtrail_record::event::ChunkAt;
+
 /// Where the walk stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum At {
@@ -44,6 +46,17 @@ impl Walk {
         let line_end = matches!(bytes.first(), Some(b'\r' | b'\n'));
         let at = if line_end { At::DataEnd { cr: false } } else { At::Size { value: 0, digits: 0 } };
         Self { at, octets: 0, uncounted: true }
+    }
+
+    /// A walk that goes on where the capturing side's ended.
+    pub(crate) fn from(at: ChunkAt, octets: u64) -> Self {
+        let at = match at {
+            ChunkAt::Size { value, digits } => At::Size { value, digits },
+            ChunkAt::Extension { value } => At::Extension { value },
+            ChunkAt::Data { remaining } => At::Data { remaining },
+            ChunkAt::DataEnd => At::DataEnd { cr: false },
+        };
+        Self { at, octets, uncounted: false }
     }
 
     /// Content octets so far; None where they are not known.

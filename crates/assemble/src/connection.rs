@@ -472,6 +472,25 @@ impl Connection {
         self.drain(direction, cx);
     }
 
+    /// The capturing side has passed over chunks up to here, and copies the rest.
+    pub(crate) fn chunks(
+        &mut self,
+        direction: Direction,
+        time_ns: u64,
+        sequence: u32,
+        walk: Walk,
+        cx: &mut Context<'_>,
+    ) {
+        self.last_ns = time_ns;
+        let stream = &mut self.streams[direction.index()];
+        let passed = distance(stream.next, sequence);
+        if matches!(stream.state, State::Chunked(_)) && passed >= 0 {
+            stream.pass(passed as u64);
+            stream.state = State::Chunked(walk);
+        }
+        self.drain(direction, cx);
+    }
+
     /// A direction is finished (FIN).
     pub(crate) fn finished(
         &mut self,
@@ -546,7 +565,13 @@ impl Connection {
     /// Tells the capturing side where the next message begins, so that it may walk by itself again.
     fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         const REACH: u64 = i32::MAX as u64;
+        let responses = self.request_direction.is_some_and(|requests| requests != direction);
         let stream = &mut self.streams[direction.index()];
+        // It knows of the requests that came since, but not which of those before are unanswered.
+        let answered = usize::from(matches!(stream.state, State::Length { .. }));
+        if responses && self.queue.len() > answered {
+            return;
+        }
         if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
             return;
         }

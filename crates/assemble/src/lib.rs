@@ -37,6 +37,7 @@ use headtrail_record::transaction::RawTransaction;
 pub use crate::counters::{Counters, Messages};
 pub use crate::limits::Limits;
 
+use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::early::{Early, Kept};
 use crate::peers::Peers;
@@ -101,6 +102,12 @@ impl Assembler {
             Event::BodyEnd { connection, direction, time_ns, sequence, octets } => {
                 self.shared.now_ns = time_ns;
                 self.with(connection, out, |c, cx| c.body_end(direction, time_ns, sequence, octets, cx));
+            }
+            Event::Chunks { connection, direction, time_ns, sequence, octets, at } => {
+                self.shared.now_ns = time_ns;
+                self.with(connection, out, |c, cx| {
+                    c.chunks(direction, time_ns, sequence, Walk::from(at, octets), cx)
+                });
             }
             Event::Finished { connection, direction, time_ns, sequence } => {
                 self.shared.now_ns = time_ns;

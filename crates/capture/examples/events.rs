@@ -40,6 +40,12 @@ fn main() {
                 Event::BodyEnd { connection, direction, sequence, octets, .. } => {
                     println!("{} {direction:?} body end {sequence} octets {octets}", connection.0);
                 }
+                Event::Chunks { connection, direction, sequence, octets, at, .. } => {
+                    println!(
+                        "{} {direction:?} chunks from {sequence} on octets {octets} {at:?}",
+                        connection.0
+                    );
+                }
                 Event::Finished { connection, direction, sequence, .. } => {
                     println!("{} {direction:?} fin {sequence}", connection.0);
                 }

@@ -40,6 +40,8 @@ pub mod kind {
     pub const CLOSED: u8 = 4;
     /// owner of the client end of a connection that is recorded at its server end
     pub const PEER: u8 = 5;
+    /// from here on user space walks the chunks of a body; eight bytes of payload: ht_dir.left
+    pub const CHUNKS: u8 = 6;
 }
 
 /// `enum ht_direction`.
@@ -47,6 +49,18 @@ pub mod direction {
     #![allow(missing_docs)]
     pub const INGRESS: u8 = 0;
     pub const EGRESS: u8 = 1;
+}
+
+/// `enum ht_chunk`.
+pub mod chunk {
+    /// within the chunk size
+    pub const C_SIZE: u8 = 0;
+    /// within the rest of its line
+    pub const C_EXT: u8 = 1;
+    /// `left` octets of data follow
+    pub const C_DATA: u8 = 2;
+    /// CRLF behind the data
+    pub const C_END: u8 = 3;
 }
 
 /// `enum ht_flag`: bits of `flags`.
@@ -75,7 +89,7 @@ pub mod offset {
     pub const DIRECTION: usize = 3;
     /// enum ht_flag
     pub const FLAGS: usize = 4;
-    /// requests or final responses that begin in the payload
+    /// requests or final responses that begin in the payload; HT_CHUNKS: enum ht_chunk, and digits << 8
     pub const STARTS: usize = 6;
     /// socket cookie
     pub const COOKIE: usize = 8;
@@ -97,7 +111,7 @@ pub mod offset {
     pub const CLOSED_BY_FIN: usize = 42;
     /// owner of the socket; 0 where not known
     pub const PID: usize = 44;
-    /// HT_BODY_END: content octets
+    /// HT_BODY_END: content octets; HT_CHUNKS: those so far
     pub const OCTETS: usize = 48;
     /// owner's name
     pub const COMM: usize = 56;

@@ -1,6 +1,6 @@
 //! Ring records to events: a pure function of the bytes.
 
-use headtrail_record::event::{CloseReason, ConnectionId, Direction, Event, ProcessRef, Segment};
+use headtrail_record::event::{ChunkAt, CloseReason, ConnectionId, Direction, Event, ProcessRef, Segment};
 use headtrail_record::packet;
 
 use crate::abi;
@@ -81,6 +81,19 @@ pub fn decode(bytes: &[u8], epoch_offset_ns: u64) -> Result<Event<'_>, DecodeErr
         }),
         abi::kind::BODY_END => {
             Event::BodyEnd { connection, direction, time_ns, sequence, octets: u64_at(head, o::OCTETS) }
+        }
+        abi::kind::CHUNKS => {
+            let Some(left) = payload.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes)) else {
+                return Err(DecodeError::Short);
+            };
+            let [state, digits] = u16_at(head, o::STARTS).to_le_bytes();
+            let at = match state {
+                abi::chunk::C_SIZE => ChunkAt::Size { value: left, digits },
+                abi::chunk::C_EXT => ChunkAt::Extension { value: left },
+                abi::chunk::C_DATA => ChunkAt::Data { remaining: left },
+                _ => ChunkAt::DataEnd,
+            };
+            Event::Chunks { connection, direction, time_ns, sequence, octets: u64_at(head, o::OCTETS), at }
         }
         abi::kind::FINISHED => Event::Finished { connection, direction, time_ns, sequence },
         abi::kind::CLOSED => Event::Closed {

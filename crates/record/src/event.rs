@@ -148,6 +148,30 @@ pub struct Segment<'a> {
     pub frame: Option<u64>,
 }
 
+/// A place in chunked coding (RFC 9112, 7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChunkAt {
+    /// In a chunk-size; `value` and `digits` so far.
+    Size {
+        /// Of the digits so far.
+        value: u64,
+        /// How many.
+        digits: u8,
+    },
+    /// Behind the chunk-size, in its line.
+    Extension {
+        /// Chunk-size.
+        value: u64,
+    },
+    /// In chunk-data.
+    Data {
+        /// Octets of it that follow.
+        remaining: u64,
+    },
+    /// Behind chunk-data: in the CR LF that follows, or before it.
+    DataEnd,
+}
+
 /// Why a connection is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseReason {
@@ -176,6 +200,21 @@ pub enum Event<'a> {
         sequence: u32,
         /// Content octets after chunk decoding.
         octets: u64,
+    },
+    /// The kernel walks over the chunks of a body no further: from here on the payload is copied.
+    Chunks {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its direction.
+        direction: Direction,
+        /// Nanoseconds since the Unix epoch.
+        time_ns: u64,
+        /// Sequence number of the byte that comes next.
+        sequence: u32,
+        /// Content octets before it.
+        octets: u64,
+        /// What it is.
+        at: ChunkAt,
     },
     /// One direction is finished (FIN).
     Finished {

@@ -34,6 +34,7 @@ enum ht_kind {
 	HT_FINISHED = 3, /* FIN of one direction */
 	HT_CLOSED = 4,	 /* the socket is closed */
 	HT_PEER = 5,	 /* owner of the client end of a connection that is recorded at its server end */
+	HT_CHUNKS = 6,	 /* from here on user space walks the chunks of a body; eight bytes of payload: ht_dir.left */
 };
 
 enum ht_direction {
@@ -57,7 +58,7 @@ struct ht_record {
 	__u8 kind;	     /* enum ht_kind */
 	__u8 direction;	     /* enum ht_direction */
 	__u16 flags;	     /* enum ht_flag */
-	__u16 starts;	     /* requests or final responses that begin in the payload */
+	__u16 starts;	     /* requests or final responses that begin in the payload; HT_CHUNKS: enum ht_chunk, and digits << 8 */
 	__u64 cookie;	     /* socket cookie */
 	__u64 time_ns;	     /* CLOCK_MONOTONIC */
 	__u32 netns;	     /* inode number of the network namespace */
@@ -68,7 +69,7 @@ struct ht_record {
 	__u16 segments;	     /* of the super-packet */
 	__u16 closed_by_fin; /* HT_CLOSED: 1 where both ends had sent FIN */
 	__u32 pid;	     /* owner of the socket; 0 where not known */
-	__u64 octets;	     /* HT_BODY_END: content octets */
+	__u64 octets;	     /* HT_BODY_END: content octets; HT_CHUNKS: those so far */
 	__u8 comm[16];	     /* owner's name */
 };
 _Static_assert(sizeof(struct ht_record) == 72, "ht_record has 72 bytes");

@@ -17,6 +17,7 @@
  *    what is behind the head; it measured no faster.
  * 4. Where the walk meets what it cannot settle (a hole, a folded line, two lengths, a chunk header it does not
  *    understand, too many steps), it goes to HT_M_RAW: it copies the payload, within a budget, and user space parses.
+ *    Within chunks it first tells where it stands (HT_CHUNKS): what looks like a message there is none.
  *    User space answers with the sequence number of the next message start (ht_resyncs). As long as the requests of
  *    a connection are raw, so are its responses: whether a response has a body depends on its request.
  * 5. A socket that began before the capture is joined at a message start only where the kernel's own clocks say that
@@ -285,9 +286,7 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 		d->carry_len = 0;
 		d->raw_bytes = 0;
 		s->counters.resyncs++;
-		/* At most the request that was seen last is open. */
-		if (st->request_dir && st->request_dir != direction + 1)
-			st->responses = st->requests - (st->requests && st->last_dir == st->request_dir);
+		st->flags &= ~HT_S_CROWDED;
 	}
 	bpf_map_delete_elem(&ht_resyncs, &key);
 }
@@ -347,6 +346,7 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 		} else if (d->mode == HT_M_CLOSE) {
 			d->octets += ahead;
 		} else {
+			ht_chunks(s, st);
 			d->mode = HT_M_RAW;
 			st->flags |= HT_S_TURNS | HT_S_HTTP;
 			ht_raw(skb, s, st);
@@ -375,6 +375,7 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 	ht_emit(skb, s, st);
 	if (result == STEP_RAW) {
 		st->flags |= HT_S_TURNS;
+		ht_chunks(s, st);
 		d->mode = HT_M_RAW;
 		d->carry_len = 0;
 		ht_raw(skb, s, st);
@@ -487,6 +488,7 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	if (direction == HT_INGRESS) {
 		if (st->contended) {
 			st->contended = 0;
+			ht_chunks(s, st);
 			st->dir[HT_INGRESS].mode = HT_M_RAW;
 		}
 		release(&st->busy);

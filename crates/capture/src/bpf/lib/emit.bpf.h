@@ -44,6 +44,30 @@ __noinline int ht_event(struct ht_scratch *s, struct ht_sock *st, __u8 kind, __u
 	return 0;
 }
 
+/* The kernel's walk over the chunks of a direction ends at d->next: what follows goes out raw, and user space must know
+ * where in a chunk it begins. */
+__noinline int ht_chunks(struct ht_scratch *s, struct ht_sock *st)
+{
+	if (!s || !st)
+		return 0;
+	struct ht_record *r = &s->event;
+	struct ht_dir *d = &st->dir[s->direction & 1];
+
+	if (d->mode != HT_M_CHUNK)
+		return 0;
+	fill_record(r, st, HT_CHUNKS, s->direction & 1);
+	r->time_ns = s->time_ns ? s->time_ns : bpf_ktime_get_ns();
+	r->sequence = d->next;
+	r->packet_end = d->next;
+	r->starts = d->chunk | d->digits << 8;
+	r->octets = d->octets;
+	r->payload_bytes = sizeof(s->event_left);
+	s->event_left = d->left;
+	if (ring_put(r, sizeof(*r) + sizeof(s->event_left)))
+		s->counters.events_lost++;
+	return 0;
+}
+
 #define LOOPBACK_IFINDEX 1 /* in every network namespace: include/net/net_namespace.h */
 
 /* Puts the first emit_bytes of the window into the ring. */
@@ -131,6 +155,9 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	struct ht_dir *d = &st->dir[s->direction & 1];
 	__u32 i;
 
+	/* Where user space finds all of them answered behind these bytes, only later ones are open. */
+	if (st->request_dir && st->request_dir != (s->direction & 1) + 1)
+		st->responses = st->requests;
 	for (i = 0; i < HT_RAW_WINDOWS_MAX; i++) {
 		if (s->pos >= s->payload_bytes)
 			break;

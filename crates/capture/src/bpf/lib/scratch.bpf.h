@@ -42,6 +42,7 @@ struct ht_scratch {
 	__u32 encoding_at;
 	__u32 pad;
 	struct ht_record event; /* a record without payload; here because the stack is small */
+	__u64 event_left;	/* the payload of HT_CHUNKS */
 	struct ht_early_key key;
 	struct ht_sock early; /* stands in for the state of a socket that is not there yet */
 	__u8 buffer[BUFFER_MASK + 1 + 64];

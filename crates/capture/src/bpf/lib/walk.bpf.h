@@ -81,7 +81,9 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			copy_carry(d->carry, s->buffer + ((end - HT_CARRY_BYTES) & BUFFER_MASK));
 			d->next += end - WINDOW_AT - n;
 			s->pos = s->window_pos + s->window_bytes;
-			s->emit_bytes = s->window_bytes;
+			/* Who sends first on loopback is the client, whose server end is recorded. */
+			if (st->request_dir || here == HT_INGRESS + 1 || skb->ifindex != LOOPBACK_IFINDEX)
+				s->emit_bytes = s->window_bytes;
 			return STEP_MORE;
 		}
 		d->facts = F_STARTLINE;
@@ -91,10 +93,14 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 
 			d->facts |= F_RESPONSE;
 			d->status = ((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
+			/* Of a connection that is older than the capture: what is sent first may be the middle of a body. */
+			if (!st->request_dir && here == HT_EGRESS + 1 && !(st->fresh & 1 << HT_EGRESS))
+				return not_http(s, st, d);
 			if (!st->request_dir)
 				st->request_dir = 3 - here;
 			/* Whether it has a body depends on a request that only user space knows. */
-			if (st->flags & HT_S_TURNS && st->dir[~s->direction & 1].mode == HT_M_RAW)
+			if (st->flags & HT_S_TURNS &&
+			    (st->flags & HT_S_CROWDED || st->dir[~s->direction & 1].mode == HT_M_RAW))
 				return STEP_RAW;
 			if (d->status >= 200 || d->status == 101)
 				s->response_starts++;
@@ -186,8 +192,8 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		st->requests++;
 		/* More than the bits can tell apart may be open; the other side's word is read seldom. */
 		if (!(st->requests & 31) && st->requests - st->responses >= 32) {
-			st->dir[~s->direction & 1].mode = HT_M_RAW;
-			st->flags |= HT_S_TURNS;
+			/* From the next response on: within a body the other side, on another CPU, knows where it is. */
+			st->flags |= HT_S_TURNS | HT_S_CROWDED;
 		}
 	}
 	if (d->facts & F_CHUNKED) {
@@ -241,13 +247,13 @@ static __always_inline int step_chunk(struct __sk_buff *skb, struct ht_scratch *
 				d->digits = 0;
 				d->left = 0;
 			} else if (c != '\r') {
-				return STEP_RAW;
+				goto bad;
 			}
 			continue;
 		}
 		if (c == '\n') {
 			if (!d->digits)
-				return STEP_RAW;
+				goto bad;
 			if (d->left) {
 				d->chunk = HT_C_DATA;
 			} else {
@@ -267,9 +273,9 @@ static __always_inline int step_chunk(struct __sk_buff *skb, struct ht_scratch *
 			d->chunk = HT_C_EXT;
 			continue;
 		} else
-			return STEP_RAW;
+			goto bad;
 		if (++d->digits > 15)
-			return STEP_RAW;
+			goto bad;
 		d->left = d->left << 4 | v;
 	}
 	d->next += used;
@@ -277,6 +283,11 @@ static __always_inline int step_chunk(struct __sk_buff *skb, struct ht_scratch *
 	if (d->mode == HT_M_TRAILER)
 		ht_event(s, st, HT_BODY_END, d->next);
 	return STEP_MORE;
+bad:
+	/* What precedes the byte that is not understood counts. */
+	d->next += i;
+	s->pos += i;
+	return STEP_RAW;
 }
 
 /* One step of the walk: a window of a head, a body, a chunk line. */

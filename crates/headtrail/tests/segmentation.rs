@@ -345,32 +345,33 @@ fn a_connection_in_the_middle_of_a_download_at_the_start_gives_no_wrong_record()
     all.extend(after.clone());
     for split in [all[0].response.len() - 40 * 500, all[0].response.len() - 40 * 500 + 7] {
         let (head, rest) = all[0].response.split_at(split);
-        // A byte of the client tells the server that the recorder has started; it is the first of the next request, so
-        // the client was the last to send, and what the server sends next is still no message.
-        let (first, others) = after.split_first().unwrap();
-        let mut steps = vec![
-            Step::ReadBytes(all[0].request.len()),
-            Step::Send(head.to_vec()),
-            Step::ReadBytes(1),
-            Step::SendPieces(rest.chunks(40).map(<[u8]>::to_vec).collect(), GAP),
-            Step::ReadBytes(first.request.len() - 1),
-            Step::Send(first.response.clone()),
-        ];
-        steps.extend(script(others, |_| Cut::Whole));
-        let server = ScriptedServer::start("127.0.0.1", None, vec![steps]);
-        let mut old = Old { client: Connection::connect(server.address(), None), server };
-        old.client.send(&all[0].request);
-        old.client.read_bytes(split);
-        let recorder = Recorder::start(&filter_of(old.server.address()));
-        old.client.send(&first.request[..1]);
-        old.client.read_bytes(rest.len());
-        old.client.send(&first.request[1..]);
-        old.client.read_bytes(first.response.len());
-        ask(&mut old.client, others, |_| Cut::Whole);
-        recorder.wait(others.len());
-        let finished = recorder.stop();
-        // The first one was sent while the response before it was under way: it may be missing, not wrong.
-        check_joined(&finished.records, &all, others);
+        let (started, go_on) = std::sync::mpsc::channel();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            let (all, after) = (&all, &after);
+            scope.spawn(move || {
+                let mut server = Connection::new(listener.accept().unwrap().0);
+                server.read_bytes(all[0].request.len());
+                server.send(head);
+                go_on.recv().unwrap();
+                server.send_pieces(rest.chunks(40), GAP);
+                for exchange in after {
+                    server.read_bytes(exchange.request.len());
+                    server.send(&exchange.response);
+                }
+            });
+            let mut client = Connection::connect(address, None);
+            client.send(&all[0].request);
+            client.read_bytes(split);
+            let recorder = Recorder::start(&filter_of(address));
+            started.send(()).unwrap();
+            client.read_bytes(rest.len());
+            ask(&mut client, after, |_| Cut::Whole);
+            recorder.wait(after.len());
+            let finished = recorder.stop();
+            check_joined(&finished.records, all, after);
+        });
     }
 }
 

@@ -174,6 +174,8 @@ fn sent_lines(message: &[u8]) -> Vec<(String, String)> {
 /// The records are of these exchanges, in this order, all whole.
 pub fn check_all(records: &[Value], exchanges: &[Exchange]) {
     assert_eq!(records.len(), exchanges.len(), "{}", super::brief(records));
+    let whole = records.iter().filter(|record| record["incomplete"] == serde_json::json!([])).count();
+    assert_eq!(whole, records.len(), "{}", super::brief(records));
     for (record, exchange) in records.iter().zip(exchanges) {
         exchange.check(record);
     }

@@ -7,6 +7,8 @@ pub const VERSION: u16 = 1;
 pub const HEADER_BYTES_MAX: usize = 120;
 /// payload bytes that are looked at in one go
 pub const WINDOW_BYTES: usize = 4096;
+/// of these, first, where a message begins: most heads are shorter
+pub const WINDOW_FIRST_BYTES: usize = 1024;
 /// of an unfinished line that are kept until its rest comes
 pub const CARRY_BYTES: usize = 48;
 /// windows, heads and chunk lines of one packet; past it user space parses the rest

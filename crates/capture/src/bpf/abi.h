@@ -14,6 +14,7 @@
 /* Limits. */
 #define HT_HEADER_BYTES_MAX 120 /* L3 and L4 headers of a packet that are copied */
 #define HT_WINDOW_BYTES 4096	/* payload bytes that are looked at in one go */
+#define HT_WINDOW_FIRST_BYTES 1024 /* of these, first, where a message begins: most heads are shorter */
 #define HT_CARRY_BYTES 48	/* of an unfinished line that are kept until its rest comes */
 #define HT_STEPS_MAX 160	/* windows, heads and chunk lines of one packet; past it user space parses the rest */
 #define HT_RAW_WINDOWS_MAX 17	/* windows of one packet that are copied where user space parses */

@@ -80,28 +80,27 @@ __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
 }
 
 /*
- * Reads field lines from s->at to s->end or to the empty line. What changes from turn to turn lies in memory, of which
- * the verifier assumes nothing, and what is done at a line end is a function of its own: else it would tell apart the
- * states of each turn and walk them all.
+ * Reads field lines from s->at to s->end or to the empty line. Each turn ends with the same bounds of `at` and `line`
+ * (masked), and what is done at a line end is a function of its own whose findings lie in memory: else the verifier
+ * would tell apart the states of each turn and walk them all.
  */
 __noinline int ht_scan_lines(struct ht_scratch *s, struct ht_sock *st)
 {
 	if (!s || !st)
 		return SCAN_BAD;
 	struct ht_dir *d = &st->dir[s->direction & 1];
+	__u32 i, at = s->at & BUFFER_MASK, line = at;
 	int result;
 	__u8 first;
-	__u32 i;
 
-	s->line = s->at;
+	s->line = at;
 	s->length_at = 0;
 	s->encoding_at = 0;
 	for (i = 0; i < SCAN_STEPS_MAX; i++) {
-		__u32 at = s->at;
 		__u64 w, t;
 
 		if (at >= s->end)
-			return SCAN_MORE;
+			break;
 		w = word(s, at) ^ LF8;
 		t = (w - ONES) & ~w & HIGHS;
 		if (!t) {
@@ -109,26 +108,30 @@ __noinline int ht_scan_lines(struct ht_scratch *s, struct ht_sock *st)
 			t = (w - ONES) & ~w & HIGHS;
 			at += 8;
 			if (!t) {
-				s->at = at + 8;
+				at = (at + 8) & BUFFER_MASK;
 				continue;
 			}
 		}
-		at += (((t & -t) - 1 & ONES) * ONES) >> 56;
-		s->at = at;
+		at = (at + ((((t & -t) - 1 & ONES) * ONES) >> 56)) & BUFFER_MASK;
 		if (at > s->end)
-			return SCAN_MORE;
+			break;
 		/* Most lines are of no interest: c, t, an empty line and a fold are; the first line of all is always. */
-		first = s->buffer[s->line & BUFFER_MASK] | 0x20;
+		first = s->buffer[line] | 0x20;
 		if (!(d->facts & (F_MIDLINE | F_STARTLINE)) && first != 'c' && first != 't' && first != ('\r' | 0x20) && first != ('\n' | 0x20) &&
 		    first != ' ' && first != ('\t' | 0x20)) {
-			s->line = at;
+			line = at;
 			continue;
 		}
+		s->line = line;
+		s->at = at;
+		line = at;
 		result = ht_line(s, st);
 		if (result != SCAN_MORE)
 			return result;
 	}
-	return SCAN_BAD;
+	s->line = line;
+	s->at = at;
+	return i == SCAN_STEPS_MAX ? SCAN_BAD : SCAN_MORE;
 }
 
 /* Content-Length (RFC 9110, 8.6) at s->length_at: digits with blanks around them. Returns 0 for anything else. */

@@ -22,25 +22,24 @@ struct ht_scratch {
 	__u32 payload_bytes;
 	__u32 header_bytes; /* to be copied */
 	__u32 segments;
+	__u32 flags;	    /* for the record */
+	/* The walk; zero for each packet, and side by side so that it takes few stores. */
 	__u64 time_ns;
-	/* The walk. */
 	__u32 pos;	    /* payload byte that comes next */
-	__u32 window_pos;   /* payload byte at WINDOW_AT */
 	__u32 window_bytes; /* 0: nothing loaded */
 	__u32 emit_bytes;   /* of the window are heads, up to here */
-	__u32 headers_in;   /* 1: the headers lie before the window */
 	__u32 head_here;    /* 1: a head ended in this packet */
-	__u32 flags;	    /* for the record */
 	__u32 request_starts;
 	__u32 response_starts;
 	__u32 raw;
+	__u32 headers_in;   /* 1: the headers lie before the window */
+	__u32 window_pos;   /* payload byte at WINDOW_AT */
 	/* Of a scan: where it is, where the text ends, where the current line and the values of interest begin (0: none). */
 	__u32 at;
 	__u32 end;
 	__u32 line;
 	__u32 length_at;
 	__u32 encoding_at;
-	__u32 pad;
 	struct ht_record event; /* a record without payload; here because the stack is small */
 	__u64 event_left;	/* the payload of HT_CHUNKS */
 	struct ht_early_key key;

@@ -38,7 +38,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 
 	if (!s->window_bytes || s->pos - s->window_pos >= s->window_bytes) {
 		ht_emit(skb, s, st);
-		if (!load_window(skb, s, HT_WINDOW_BYTES))
+		if (!load_window(skb, s, d->mode == HT_M_START ? HT_WINDOW_FIRST_BYTES : HT_WINDOW_BYTES))
 			return STEP_RAW;
 		s->flags = d->mode == HT_M_START && !d->carry_len ? HT_START : 0;
 	}

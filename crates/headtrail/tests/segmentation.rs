@@ -77,7 +77,8 @@ fn pipelined_head_and_get_in_turns() {
     if !ready() {
         return;
     }
-    let turn = |n: usize| if n % 3 == 0 { Exchange::any(8 * n + 2) } else { Exchange::any(8 * n + 6) };
+    let turn =
+        |n: usize| if n.is_multiple_of(3) { Exchange::any(8 * n + 2) } else { Exchange::any(8 * n + 6) };
     pipelined((0..60).map(turn).collect());
 }
 
@@ -123,7 +124,7 @@ fn cut_at_every_offset_of_a_message_with_a_length() {
     if ready() {
         let of = |n| Exchange::of(n, "POST", 200, "X-More: some\r\n", b"GET / HTTP/1.1", b"HTTP/1.1 200 OK");
         let longest = of(100).request.len().max(of(100).response.len());
-        survives((0..longest).map(|n| of(100 + n)).collect(), |at| Cut::At(at));
+        survives((0..longest).map(|n| of(100 + n)).collect(), Cut::At);
     }
 }
 
@@ -132,7 +133,7 @@ fn cut_at_every_offset_of_a_message_in_chunks() {
     if ready() {
         let of = |n| Exchange::in_chunks(n, b"GET / HTTP/1.1", b"HTTP/1.1 200 OK", &[1, 10, 5], ";ext=1");
         let longest = of(100).request.len().max(of(100).response.len());
-        survives((0..longest).map(|n| of(100 + n)).collect(), |at| Cut::At(at));
+        survives((0..longest).map(|n| of(100 + n)).collect(), Cut::At);
     }
 }
 

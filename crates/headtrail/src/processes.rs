@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
+use foldhash::fast::RandomState;
 use headtrail_record::event::ProcessRef;
 use headtrail_record::json::Processes;
 use headtrail_record::transaction::Process;
@@ -13,7 +14,7 @@ const PROCESSES_MAX: usize = 4096;
 /// Processes seen so far.
 #[derive(Default)]
 pub(crate) struct ProcessTable {
-    known: HashMap<(u32, [u8; 16]), Process>,
+    known: HashMap<(u32, [u8; 16]), Process, RandomState>,
 }
 
 impl ProcessTable {

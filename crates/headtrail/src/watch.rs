@@ -10,6 +10,7 @@ use headtrail_assemble::{Assembler, Limits};
 use headtrail_capture::filter::Filter;
 use headtrail_capture::{Capture, Options};
 use headtrail_record::ecs;
+use headtrail_record::event::Event;
 use headtrail_record::json::{self, Context, Loss};
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::transaction::RawTransaction;
@@ -204,7 +205,13 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
 
 /// One batch. Returns whether there was anything.
 fn step(capture: &mut Capture, assembler: &mut Assembler, sink: &mut Sink) -> bool {
-    let had = capture.read(BATCH_BYTES, |event| assembler.event(event, &mut |raw| sink.take(raw)));
+    let had = capture.read(BATCH_BYTES, |event| {
+        // A client may be gone by the time its transaction is complete.
+        if let Event::Peer { process, .. } = event {
+            sink.processes.learn(process);
+        }
+        assembler.event(event, &mut |raw| sink.take(raw));
+    });
     for resync in assembler.take_resyncs() {
         capture.resync(&resync);
     }

@@ -4,7 +4,9 @@ mod common;
 
 use common::{BASES, Owned, REQUESTS, RESPONSES, Talk};
 use headtrail_assemble::Limits;
-use headtrail_record::event::{CloseReason, ConnectionId, Endpoint, Event, ProcessRef, Resync, flags};
+use headtrail_record::event::{
+    ChunkAt, CloseReason, ConnectionId, Endpoint, Event, ProcessRef, Resync, flags,
+};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
 const OK5: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -243,6 +245,67 @@ fn the_other_end_of_an_exchange_is_a_twin() {
     assert_eq!(talk.lines().len(), 1);
     assert_eq!(talk.assembler.counters().dropped_twin.requests, 1);
     assert_eq!(talk.assembler.counters().dropped_twin.responses, 1);
+}
+
+#[test]
+fn an_end_that_saw_less_is_a_twin_too() {
+    let mut talk = two_ends("", 0);
+    talk.close(CloseReason::Reset);
+    assert_eq!(talk.lines(), ["GET /a 0 -> 200 5"]);
+    assert_eq!(talk.assembler.counters().dropped_twin.requests, 1);
+}
+
+#[test]
+fn the_owner_of_a_client_end_stands_on_the_record_of_the_server_end() {
+    let mut talk = Talk::walked();
+    (talk.connection, talk.netns, talk.process) = (100, 2, Some(7));
+    talk.next = [BASES[1], BASES[0]];
+    talk.send(RESPONSES, GET, flags::START);
+    (talk.connection, talk.netns, talk.process) = (1, 1, Some(8));
+    talk.next = BASES;
+    talk.request(GET).response(OK5);
+    assert_eq!(talk.out[0].process.map(|p| p.pid), Some(8));
+    assert_eq!(talk.out[0].peer_process.map(|p| p.pid), Some(7));
+}
+
+#[test]
+fn where_the_walk_over_chunks_ends_is_told_and_no_message_is_seen_within_them() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // The rest of a body that looks like messages, from several places on.
+    for (at, rest) in [
+        (ChunkAt::Data { remaining: 32 }, "HTTP/1.1 200 OK\r\nX: 0123456789ab\r\n0\r\n\r\n"),
+        (ChunkAt::DataEnd, "\r\n20\r\nHTTP/1.1 200 OK\r\nX: 0123456789ab\r\n0\r\n\r\n"),
+        (ChunkAt::Size { value: 2, digits: 1 }, "0\r\nHTTP/1.1 200 OK\r\nX: 0123456789ab\r\n0\r\n\r\n"),
+        (ChunkAt::Extension { value: 32 }, ";x\r\nHTTP/1.1 200 OK\r\nX: 0123456789ab\r\n0\r\n\r\n"),
+    ] {
+        let mut talk = Talk::walked();
+        // What is copied may come before the word on where it begins.
+        for told_first in [true, false] {
+            talk.request(GET).send(RESPONSES, HEAD, flags::START).skip(RESPONSES, 500);
+            let chunks = Event::Chunks {
+                connection: ConnectionId(1),
+                direction: RESPONSES,
+                time_ns: talk.time_ns,
+                sequence: talk.next[RESPONSES.index()],
+                octets: 400,
+                at,
+            };
+            if !told_first {
+                talk.send(RESPONSES, rest, flags::RAW);
+            }
+            let out = &mut talk.out;
+            talk.assembler.event(&chunks, &mut |t| out.push(t));
+            if told_first {
+                talk.send(RESPONSES, rest, flags::RAW);
+            }
+        }
+        talk.request(GET).response(OK5);
+        assert_eq!(
+            talk.lines(),
+            ["GET /a 0 -> 200 432", "GET /a 0 -> 200 432", "GET /a 0 -> 200 5"],
+            "{at:?}"
+        );
+    }
 }
 
 #[test]

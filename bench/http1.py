@@ -179,10 +179,11 @@ class Logger:
 
 
 def records(words):
-    """Transactions printed and messages lost, from Headtrail's closing words."""
-    found = re.search(r"printed (\d+) transactions", words)
-    lost = re.search(r"lost (\d+)", words)
-    return (int(found.group(1)) if found else None), (int(lost.group(1)) if lost else 0)
+    """Whole transactions printed and messages lost, from Headtrail's closing words. What the client broke off at the end
+    is not whole, and nginx may or may not have counted it."""
+    found = re.search(r"printed (\d+) transactions, (\d+) of them not whole", words)
+    lost = sum(int(n) for n in re.findall(r"ring_full (\d+)", words))
+    return (int(found.group(1)) - int(found.group(2)) if found else None), lost
 
 
 def load(path, connections, seconds, rate=None):

@@ -58,5 +58,5 @@ fn main() {
         capture.release();
         capture.wait(never.as_fd(), Duration::from_millis(200));
     }
-    println!("{:#?} undecoded {}", capture.counters(), capture.undecoded());
+    println!("{:#?}", capture.counters());
 }

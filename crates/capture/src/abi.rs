@@ -28,7 +28,7 @@ pub const CALL_RESUME: u32 = 1;
 /// what precedes the copied bytes of a record
 pub const RECORD_BYTES: usize = 72;
 /// members of the counters, 8 bytes each
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 12;
 
 /// `enum ht_kind`.
 pub mod kind {
@@ -79,6 +79,8 @@ pub mod flag {
     pub const LOST: u16 = 16;
     /// the connection is older than the capture
     pub const JOINED: u16 = 32;
+    /// this direction carries requests
+    pub const REQUESTS: u16 = 64;
 }
 
 /// Offsets in `struct ht_record`, in bytes.
@@ -123,41 +125,32 @@ pub mod offset {
 
 /// Offsets in `struct ht_counters`, in bytes.
 pub mod counters {
-    #![allow(missing_docs)]
-    pub const REQUESTS_SEEN: usize = 0;
-    pub const RESPONSES_SEEN: usize = 8;
     /// ring full
-    pub const REQUESTS_LOST: usize = 16;
+    pub const REQUESTS_LOST: usize = 0;
     /// ring full
-    pub const RESPONSES_LOST: usize = 24;
-    /// records with payload put into the ring
-    pub const SEGMENTS: usize = 32;
+    pub const RESPONSES_LOST: usize = 8;
     /// ring full
-    pub const SEGMENTS_LOST: usize = 40;
-    /// of these, without framing
-    pub const RAW_SEGMENTS: usize = 48;
+    pub const SEGMENTS_LOST: usize = 16;
     /// ring full, without framing: messages in them cannot be counted
-    pub const RAW_SEGMENTS_LOST: usize = 56;
+    pub const RAW_SEGMENTS_LOST: usize = 24;
     /// not copied because the budget was used up
-    pub const RAW_BYTES_PASSED: usize = 64;
+    pub const RAW_BYTES_PASSED: usize = 32;
     /// ends of bodies, connections and the like: ring full
-    pub const EVENTS_LOST: usize = 72;
+    pub const EVENTS_LOST: usize = 40;
     /// user space has told where a message begins
-    pub const RESYNCS: usize = 80;
+    pub const RESYNCS: usize = 48;
     /// followed
-    pub const SOCKETS: usize = 88;
+    pub const SOCKETS: usize = 56;
     /// that speak something else
-    pub const SOCKETS_OTHER: usize = 96;
+    pub const SOCKETS_OTHER: usize = 64;
     /// that the filter leaves out
-    pub const SOCKETS_FILTERED: usize = 104;
+    pub const SOCKETS_FILTERED: usize = 72;
     /// client ends whose server end is recorded
-    pub const SOCKETS_LOOPBACK: usize = 112;
+    pub const SOCKETS_LOOPBACK: usize = 80;
     /// no memory for the socket's state
-    pub const SOCKETS_FAILED: usize = 120;
-    /// packets that found no scratch area
-    pub const SLOTS_BUSY: usize = 128;
+    pub const SOCKETS_FAILED: usize = 88;
     /// size of the whole
-    pub const BYTES: usize = 136;
+    pub const BYTES: usize = 96;
 }
 
 /// Offsets in `struct ht_shared`, in bytes.
@@ -168,8 +161,10 @@ pub mod shared {
     pub const RESERVED: usize = 4;
     /// records of the process family that found the ring full
     pub const PROCESS_LOST: usize = 8;
+    /// packets that found no scratch area
+    pub const SLOTS_BUSY: usize = 16;
     /// size of the whole
-    pub const BYTES: usize = 16;
+    pub const BYTES: usize = 24;
 }
 
 /// Offsets in `struct ht_sock`, in bytes: what a filter program reads and writes.
@@ -191,24 +186,22 @@ pub mod sock {
     pub const COMM: u16 = 24;
     /// bit per direction: its framing was in step once
     pub const SYNCED: u16 = 40;
-    pub const RESERVED: u16 = 41;
+    /// messages of a direction that are left to the walk at once
+    pub const PAUSE: u16 = 41;
+    pub const RESERVED: u16 = 43;
     /// bit n: the request with number n (mod 64) was HEAD or CONNECT
     pub const BODYLESS: u16 = 64;
-    /// numbers given so far; written by the request direction only
-    pub const REQUESTS: u16 = 72;
     /// a CPU works on ingress
-    pub const BUSY: u16 = 76;
+    pub const BUSY: u16 = 72;
     /// another CPU came in while busy
-    pub const CONTENDED: u16 = 80;
-    /// answered so far; written by the response direction only
-    pub const RESPONSES: u16 = 84;
-    pub const DIR: u16 = 88;
+    pub const CONTENDED: u16 = 76;
+    pub const DIR: u16 = 80;
     /// the filter program finds the packet's header here
-    pub const FORWARD: u16 = 88;
+    pub const FORWARD: u16 = 80;
     /// and here that of an answer to it
     pub const MIRRORED: u16 = 168;
     /// size of the whole
-    pub const BYTES: u16 = 248;
+    pub const BYTES: u16 = 256;
 }
 
 /// Offsets in `struct ht_resync_key`, in bytes.

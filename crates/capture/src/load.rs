@@ -37,7 +37,7 @@ use skeletons::process::ProcessSkelBuilder;
 use skeletons::socket::SocketSkelBuilder;
 
 /// Default size of the ring.
-pub const RING_BYTES_DEFAULT: u32 = 8 * 1024 * 1024;
+pub const RING_BYTES_DEFAULT: u32 = 16 * 1024 * 1024;
 /// Smallest ring that is taken: one page.
 pub const RING_BYTES_MIN: u32 = 4096;
 /// Largest ring that is taken.
@@ -102,7 +102,8 @@ pub struct Capture {
     epoch_offset_ns: u64,
     epoch_taken_ns: u64,
     idle_rounds: u32,
-    undecoded: u64,
+    /// What was read; the rest is the kernel's.
+    read: Counters,
     /// For early segments, on which the kernel's side has no verdict.
     filter: Option<Filter>,
     /// Detached when dropped.
@@ -219,7 +220,7 @@ impl Capture {
             epoch_offset_ns: epoch_offset_ns(),
             epoch_taken_ns: now_ns(ClockId::Monotonic),
             idle_rounds: 0,
-            undecoded: 0,
+            read: Counters::default(),
             filter: options.filter,
             links,
             _filters: filters,
@@ -248,18 +249,23 @@ impl Capture {
     /// [`Capture::release`], since the events point into it. Returns whether there was anything.
     pub fn read(&mut self, bytes_max: usize, mut each: impl FnMut(&Event<'_>)) -> bool {
         let offset = self.epoch_offset_ns;
-        let undecoded = &mut self.undecoded;
+        let counters = &mut self.read;
         let filter = self.filter.as_ref();
         // Once detached there is nothing to wait for.
         let settle_ns = if self.detached { 0 } else { SETTLE_NS };
         let horizon_ns = now_ns(ClockId::Monotonic).saturating_sub(settle_ns);
         let bytes = self.rings.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
             Ok(event) => {
+                if let Event::Segment(segment) = &event {
+                    counters.read(segment);
+                }
                 if selected(filter, &event) {
                     each(&event);
                 }
             }
-            Err(DecodeError::Short | DecodeError::Version(_) | DecodeError::Kind(_)) => *undecoded += 1,
+            Err(DecodeError::Short | DecodeError::Version(_) | DecodeError::Kind(_)) => {
+                counters.undecoded += 1
+            }
         });
         self.idle_rounds = if bytes == 0 { self.idle_rounds.saturating_add(1) } else { 0 };
         bytes > 0
@@ -320,7 +326,7 @@ impl Capture {
     /// What the kernel's side counted.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
+        let mut sum = self.read;
         for slot in 0..abi::SLOTS {
             if let Ok(Some(areas)) = self.slots.lookup_percpu(&slot.to_ne_bytes(), MapFlags::ANY) {
                 for area in &areas {
@@ -329,13 +335,8 @@ impl Capture {
             }
         }
         sum.events_lost += self.shared.process_lost();
+        sum.slots_busy = self.shared.slots_busy();
         sum
-    }
-
-    /// Records that this program could not decode.
-    #[must_use]
-    pub fn undecoded(&self) -> u64 {
-        self.undecoded
     }
 
     /// Bytes that wait in the ring.

@@ -42,8 +42,18 @@ impl Shared {
 
     /// Records of the process family that found the ring full.
     pub(crate) fn process_lost(&self) -> u64 {
-        // SAFETY: the offset is within the page and aligned.
-        unsafe { self.0.add(offset::PROCESS_LOST).cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed)
+        self.count(offset::PROCESS_LOST)
+    }
+
+    /// Packets that found no scratch area.
+    pub(crate) fn slots_busy(&self) -> u64 {
+        self.count(offset::SLOTS_BUSY)
+    }
+
+    fn count(&self, at: usize) -> u64 {
+        assert!(at + 8 <= offset::BYTES, "the counter at {at} lies within {} bytes", offset::BYTES);
+        // SAFETY: the offset lies within the structure and thus the page, and is aligned (checked against abi.h).
+        unsafe { self.0.add(at).cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed)
     }
 }
 

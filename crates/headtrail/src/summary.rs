@@ -11,7 +11,6 @@ pub(crate) struct Counts {
     pub(crate) captured: Captured,
     pub(crate) assembled: Assembled,
     pub(crate) held: Messages,
-    pub(crate) undecoded: u64,
     pub(crate) backlog_bytes: u64,
 }
 
@@ -40,7 +39,7 @@ impl Counts {
             kernel("copy_budget", "unframed bytes", c.raw_bytes_passed),
             kernel("no_memory", "sockets", c.sockets_failed),
             kernel("no_scratch", "packets", c.slots_busy),
-            Lost { stage: "capture", reason: "not_decoded", what: "records", count: self.undecoded },
+            Lost { stage: "capture", reason: "not_decoded", what: "records", count: c.undecoded },
             Lost {
                 stage: "assemble",
                 reason: "framing",
@@ -58,8 +57,7 @@ impl Counts {
         }
         let c = &self.captured;
         let a = &self.assembled.started;
-        (c.requests_seen - c.requests_lost.min(c.requests_seen)).saturating_sub(a.requests)
-            + (c.responses_seen - c.responses_lost.min(c.responses_seen)).saturating_sub(a.responses)
+        c.requests_read.saturating_sub(a.requests) + c.responses_read.saturating_sub(a.responses)
     }
 
     /// For people, several lines.

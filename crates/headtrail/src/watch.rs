@@ -122,7 +122,6 @@ fn counts(capture: &Capture, assembler: &Assembler) -> Counts {
         captured: capture.counters(),
         assembled: assembler.counters().clone(),
         held: assembler.held(),
-        undecoded: capture.undecoded(),
         backlog_bytes: capture.backlog_bytes(),
     }
 }

@@ -113,6 +113,8 @@ pub mod flags {
     /// Bytes before this segment were passed over because they belong to no message that was seen from its start
     /// (the connection is older than the capture).
     pub const JOINED: u16 = 1 << 5;
+    /// This direction carries requests, as far as the kernel knows.
+    pub const REQUESTS: u16 = 1 << 6;
 }
 
 /// A run of payload bytes of one packet. Bytes that the kernel recognised as body are passed over: the next

@@ -51,6 +51,7 @@ enum ht_flag {
 	HT_EARLY = 1 << 3,  /* came with the listener as socket */
 	HT_LOST = 1 << 4,   /* the ring was full before this one */
 	HT_JOINED = 1 << 5, /* the connection is older than the capture */
+	HT_REQUESTS = 1 << 6, /* this direction carries requests */
 };
 
 /* One record in the ring; header_bytes of L3 and L4 header and payload_bytes of payload follow. */
@@ -75,15 +76,11 @@ struct ht_record {
 };
 _Static_assert(sizeof(struct ht_record) == 72, "ht_record has 72 bytes");
 
-/* What happened, counted per CPU; user space adds them up. */
+/* What did not get into a record, counted per CPU; user space adds them up, and counts records itself. */
 struct ht_counters {
-	__u64 requests_seen;
-	__u64 responses_seen;
 	__u64 requests_lost;	 /* ring full */
 	__u64 responses_lost;	 /* ring full */
-	__u64 segments;		 /* records with payload put into the ring */
 	__u64 segments_lost;	 /* ring full */
-	__u64 raw_segments;	 /* of these, without framing */
 	__u64 raw_segments_lost; /* ring full, without framing: messages in them cannot be counted */
 	__u64 raw_bytes_passed;	 /* not copied because the budget was used up */
 	__u64 events_lost;	 /* ends of bodies, connections and the like: ring full */
@@ -93,7 +90,6 @@ struct ht_counters {
 	__u64 sockets_filtered;	 /* that the filter leaves out */
 	__u64 sockets_loopback;	 /* client ends whose server end is recorded */
 	__u64 sockets_failed;	 /* no memory for the socket's state */
-	__u64 slots_busy;	 /* packets that found no scratch area */
 };
 
 /* Written by both sides. */
@@ -101,6 +97,7 @@ struct ht_shared {
 	__u32 waiting;	     /* 1: the consumer sleeps and wants to be woken by the next record; else it polls */
 	__u32 reserved;
 	__u64 process_lost;  /* records of the process family that found the ring full */
+	__u64 slots_busy;    /* packets that found no scratch area */
 };
 
 /* Where a direction is in its framing. */
@@ -135,9 +132,11 @@ struct ht_dir {
 	__u16 status;		      /* of the response whose head is being read */
 	__u8 carry_len;		      /* valid bytes at the end of carry */
 	__u8 lost;		      /* the ring was full */
+	__u32 messages;		      /* requests, or final responses, so far */
+	__u32 reserved;
 	__u8 carry[HT_CARRY_BYTES];   /* an unfinished line, right-aligned */
 };
-_Static_assert(sizeof(struct ht_dir) == 80, "ht_dir has 80 bytes");
+_Static_assert(sizeof(struct ht_dir) == 88, "ht_dir has 88 bytes");
 
 /*
  * State of a socket, in socket storage. Ingress and egress often run on different CPUs: what seldom changes comes first, where
@@ -155,12 +154,11 @@ struct ht_sock {
 	__u8 fresh;	      /* bit per direction */
 	__u8 comm[16];
 	__u8 synced;	      /* bit per direction: its framing was in step once */
-	__u8 reserved[23];
+	__u8 pause[2];	      /* messages of a direction that are left to the walk at once */
+	__u8 reserved[21];
 	__u64 bodyless;	      /* bit n: the request with number n (mod 64) was HEAD or CONNECT */
-	__u32 requests;	      /* numbers given so far; written by the request direction only */
 	__u32 busy;	      /* a CPU works on ingress */
 	__u32 contended;      /* another CPU came in while busy */
-	__u32 responses;      /* answered so far; written by the response direction only */
 	struct ht_dir dir[2];
 };
 _Static_assert(sizeof(struct ht_sock) <= 256, "socket state stays small");

@@ -38,6 +38,7 @@
 #include "abi.h"
 #include "lib/core.bpf.h"
 #include "lib/maps.bpf.h"
+#include "lib/fast.bpf.h"
 #include "lib/walk.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -73,11 +74,6 @@ struct ht_calls {
 } ht_calls_in SEC(".maps"), ht_calls_out SEC(".maps");
 
 const volatile __u32 ht_has_filter;
-struct packet {
-	__u32 payload_at, payload_bytes, sequence, tcp_flags, ip_version;
-	__u16 source_port, destination_port;
-};
-
 /* Where the payload lies. Returns 0 for what is not TCP or has neither payload nor FIN. */
 static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
 {
@@ -416,6 +412,21 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
 	if (st && st->flags & HT_S_IGNORE)
 		return PASS;
+	if (st && (st->flags & ~HT_S_JOINED) == (HT_S_INIT | HT_S_HTTP | HT_S_OWNED) && !(p.tcp_flags & TCP_FIN)) {
+		int done;
+
+		if (direction == HT_EGRESS) {
+			if (fast(skb, &p, st, direction))
+				return PASS;
+		} else if (!__sync_lock_test_and_set(&st->busy, 1)) {
+			done = fast(skb, &p, st, direction);
+			if (st->contended)
+				done = 0;
+			release(&st->busy);
+			if (done)
+				return PASS;
+		}
+	}
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return PASS;
@@ -442,8 +453,13 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	if (direction == HT_EGRESS && st && !(st->flags & HT_S_OWNED))
 		find_owner(sk, st);
 	s = slot_take();
-	if (!s)
+	if (!s) {
+		struct ht_shared *sh = shared();
+
+		if (sh)
+			__sync_fetch_and_add(&sh->slots_busy, 1);
 		return PASS;
+	}
 	segments = skb->gso_segs;
 	s->direction = direction;
 	s->sequence = p.sequence;
@@ -477,8 +493,13 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	}
 	if (p.payload_bytes) {
 		walk(skb, &p, s, st, direction);
-		if (st->flags & HT_S_TURNS)
+		if (st->flags & HT_S_TURNS) {
 			st->last_dir = direction + 1;
+			/* Both in step again, and nothing open: as if nothing had been. */
+			if (st->synced == 3 && st->dir[0].mode == HT_M_START && st->dir[1].mode == HT_M_START &&
+			    st->dir[0].messages == st->dir[1].messages && !(st->flags & HT_S_CROWDED))
+				st->flags &= ~HT_S_TURNS;
+		}
 	}
 	if (p.tcp_flags & TCP_FIN && !(st->flags & HT_S_IGNORE)) {
 		st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;

@@ -95,7 +95,7 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 	r = (void *)before_window(s, sizeof(*r) + headers);
 	fill_record(r, st, HT_SEGMENT, s->direction & 1);
 	r->flags = s->flags | (d->lost ? HT_LOST : 0) | (st->fresh & 1 << (s->direction & 1) ? HT_FRESH : 0) |
-		   (st->flags & HT_S_JOINED ? HT_JOINED : 0);
+		   (st->flags & HT_S_JOINED ? HT_JOINED : 0) | (st->request_dir == (s->direction & 1) + 1 ? HT_REQUESTS : 0);
 	r->starts = s->request_starts + s->response_starts;
 	r->time_ns = s->time_ns;
 	r->sequence = s->sequence + s->window_pos;
@@ -111,14 +111,9 @@ __noinline int ht_emit(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 			s->counters.raw_segments_lost++;
 		s->counters.requests_lost += s->request_starts;
 		s->counters.responses_lost += s->response_starts;
-	} else {
+	} else if (d->lost) {
 		d->lost = 0;
-		s->counters.segments++;
-		if (s->flags & HT_RAW)
-			s->counters.raw_segments++;
 	}
-	s->counters.requests_seen += s->request_starts;
-	s->counters.responses_seen += s->response_starts;
 	s->request_starts = 0;
 	s->response_starts = 0;
 	return 0;
@@ -157,7 +152,7 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 
 	/* Where user space finds all of them answered behind these bytes, only later ones are open. */
 	if (st->request_dir && st->request_dir != (s->direction & 1) + 1)
-		st->responses = st->requests;
+		d->messages = st->dir[~s->direction & 1].messages;
 	for (i = 0; i < HT_RAW_WINDOWS_MAX; i++) {
 		if (s->pos >= s->payload_bytes)
 			break;

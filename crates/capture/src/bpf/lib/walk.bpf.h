@@ -169,10 +169,10 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			return STEP_MORE;
 		/* The request direction's words are looked at only where they matter: another CPU writes them. */
 		if (!(st->flags & (HT_S_BODYLESS | HT_S_TURNS))) {
-			st->responses++;
-		} else if (st->requests != st->responses) {
-			bodyless = st->bodyless >> (st->responses & 63) & 1;
-			st->responses++;
+			d->messages++;
+		} else if (st->dir[~s->direction & 1].messages != d->messages) {
+			bodyless = st->bodyless >> (d->messages & 63) & 1;
+			d->messages++;
 		}
 		if (bodyless && st->flags & HT_S_CONNECT && d->status < 300) {
 			st->flags |= HT_S_IGNORE;
@@ -181,7 +181,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		if (bodyless || d->status == 204 || d->status == 304)
 			return STEP_MORE;
 	} else {
-		__u64 bit = 1ULL << (st->requests & 63);
+		__u64 bit = 1ULL << (d->messages & 63);
 
 		if (d->facts & F_BODYLESS) {
 			st->bodyless |= bit;
@@ -189,9 +189,9 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		} else if (st->flags & HT_S_BODYLESS) {
 			st->bodyless &= ~bit;
 		}
-		st->requests++;
+		d->messages++;
 		/* More than the bits can tell apart may be open; the other side's word is read seldom. */
-		if (!(st->requests & 31) && st->requests - st->responses >= 32) {
+		if (!(d->messages & 31) && d->messages - st->dir[~s->direction & 1].messages >= 32) {
 			/* From the next response on: within a body the other side, on another CPU, knows where it is. */
 			st->flags |= HT_S_TURNS | HT_S_CROWDED;
 		}

@@ -27,12 +27,13 @@ impl Connection {
     /// Walks over a run that begins at the next byte of its direction.
     pub(crate) fn feed(&mut self, direction: Direction, mut run: Run<'_>, cx: &mut Context<'_>) {
         let index = direction.index();
+        let mut begins_packet = self.streams[index].packet_end != run.packet_end;
         self.streams[index].packet_end = run.packet_end;
         loop {
             if self.deaf {
                 return;
             }
-            if self.ends_before_body(direction, &run) {
+            if self.ends_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
                 self.streams[index].octets = Some(0);
                 self.complete(direction, Some(run.time_ns), cx);
             }
@@ -125,13 +126,16 @@ impl Connection {
         self.side(direction) == Side::Response
     }
 
-    /// A response that says that it has a body has none: the next response begins where the body would.
-    fn ends_before_body(&self, direction: Direction, run: &Run<'_>) -> bool {
+    /// A response that says that it has a body has none: the next response begins where the body would. Without the
+    /// capturing side's word for that it must be at the beginning of a packet: what comes in one packet with the head is
+    /// its body, whatever it looks like.
+    fn ends_before_body(&self, direction: Direction, run: &Run<'_>, begins_packet: bool) -> bool {
         if !self.is_soft(direction) {
             return false;
         }
         let stream = &self.streams[direction.index()];
-        stream.body_untouched() && (run.is_start() || head::kind(run.bytes) == Kind::Response)
+        stream.body_untouched()
+            && (run.is_start() || (begins_packet && head::kind(run.bytes) == Kind::Response))
     }
 
     /// True: the run ends within the body.

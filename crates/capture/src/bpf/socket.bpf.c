@@ -273,7 +273,8 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 		return;
 	ahead = resync->sequence - p->sequence;
 	/* Responses cannot be in step before their requests are. */
-	if (ahead >= 0 && !(st->request_dir && st->request_dir != direction + 1 && st->dir[~direction & 1].mode == HT_M_RAW)) {
+	if (ahead >= 0 && !(st->request_dir && st->request_dir != direction + 1 &&
+			    (st->flags & HT_S_UNTOLD || st->dir[~direction & 1].mode == HT_M_RAW))) {
 		d->mode = ahead ? HT_M_BODY : HT_M_START;
 		d->left = ahead;
 		d->octets = 0;
@@ -282,7 +283,6 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 		d->carry_len = 0;
 		d->raw_bytes = 0;
 		s->counters.resyncs++;
-		st->flags &= ~HT_S_CROWDED;
 	}
 	bpf_map_delete_elem(&ht_resyncs, &key);
 }
@@ -497,7 +497,7 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 			st->last_dir = direction + 1;
 			/* Both in step again, and nothing open: as if nothing had been. */
 			if (st->synced == 3 && st->dir[0].mode == HT_M_START && st->dir[1].mode == HT_M_START &&
-			    st->dir[0].messages == st->dir[1].messages && !(st->flags & HT_S_CROWDED))
+			    st->dir[0].messages == st->dir[1].messages && !(st->flags & HT_S_UNTOLD))
 				st->flags &= ~HT_S_TURNS;
 		}
 	}

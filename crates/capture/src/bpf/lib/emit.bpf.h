@@ -150,9 +150,16 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	struct ht_dir *d = &st->dir[s->direction & 1];
 	__u32 i;
 
-	/* Where user space finds all of them answered behind these bytes, only later ones are open. */
-	if (st->request_dir && st->request_dir != (s->direction & 1) + 1)
+	/*
+	 * Only user space knows how a response to a raw request is framed, so it goes out raw, too. Where user space then finds
+	 * all requests answered behind these bytes, only later ones are open.
+	 */
+	if (st->request_dir == (s->direction & 1) + 1) {
+		st->flags |= HT_S_UNTOLD;
+	} else if (st->request_dir) {
+		st->flags &= ~HT_S_UNTOLD;
 		d->messages = st->dir[~s->direction & 1].messages;
+	}
 	for (i = 0; i < HT_RAW_WINDOWS_MAX; i++) {
 		if (s->pos >= s->payload_bytes)
 			break;

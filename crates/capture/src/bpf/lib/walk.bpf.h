@@ -100,7 +100,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 				st->request_dir = 3 - here;
 			/* Whether it has a body depends on a request that only user space knows. */
 			if (st->flags & HT_S_TURNS &&
-			    (st->flags & HT_S_CROWDED || st->dir[~s->direction & 1].mode == HT_M_RAW))
+			    (st->flags & HT_S_UNTOLD || st->dir[~s->direction & 1].mode == HT_M_RAW))
 				return STEP_RAW;
 			if (d->status >= 200 || d->status == 101)
 				s->response_starts++;
@@ -193,7 +193,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		/* More than the bits can tell apart may be open; the other side's word is read seldom. */
 		if (!(d->messages & 31) && d->messages - st->dir[~s->direction & 1].messages >= 32) {
 			/* From the next response on: within a body the other side, on another CPU, knows where it is. */
-			st->flags |= HT_S_TURNS | HT_S_CROWDED;
+			st->flags |= HT_S_TURNS | HT_S_UNTOLD;
 		}
 	}
 	if (d->facts & F_CHUNKED) {

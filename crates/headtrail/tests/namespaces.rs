@@ -131,7 +131,11 @@ fn check_lossy(records: &[Value], exchanges: &[Exchange]) -> usize {
         }
     }
     for record in records {
-        let id = |side: &str| record[side].is_object().then(|| field(&record[side], "x-id").expect("an id"));
+        let id = |side: &str| {
+            record[side]
+                .is_object()
+                .then(|| field(&record[side], "x-id").unwrap_or_else(|| panic!("no id: {record}")))
+        };
         if let (Some(request), Some(response)) = (id("request"), id("response")) {
             assert_eq!(request, response, "{record}");
         }
@@ -260,7 +264,11 @@ fn nginx_over_a_bad_link_counts_what_is_recorded() {
     }
     let mut seen: HashMap<&str, Vec<Value>> = HashMap::new();
     for record in records.iter().filter(|record| record["request"]["target"] != "/big") {
-        let id = |side: &str| record[side].is_object().then(|| field(&record[side], "x-id").expect("an id"));
+        let id = |side: &str| {
+            record[side]
+                .is_object()
+                .then(|| field(&record[side], "x-id").unwrap_or_else(|| panic!("no id: {record}")))
+        };
         if let (Some(request), Some(response)) = (id("request"), id("response")) {
             assert_eq!(request, response, "{record}");
         }

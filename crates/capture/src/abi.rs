@@ -189,19 +189,20 @@ pub mod sock {
     /// messages of a direction that are left to the walk at once
     pub const PAUSE: u16 = 41;
     pub const RESERVED: u16 = 43;
+    pub const APART: u16 = 64;
     /// bit n: the request with number n (mod 64) was HEAD or CONNECT
-    pub const BODYLESS: u16 = 64;
+    pub const BODYLESS: u16 = 128;
     /// a CPU works on ingress
-    pub const BUSY: u16 = 72;
+    pub const BUSY: u16 = 136;
     /// another CPU came in while busy
-    pub const CONTENDED: u16 = 76;
-    pub const DIR: u16 = 80;
+    pub const CONTENDED: u16 = 140;
+    pub const DIR: u16 = 144;
     /// the filter program finds the packet's header here
-    pub const FORWARD: u16 = 80;
+    pub const FORWARD: u16 = 144;
     /// and here that of an answer to it
-    pub const MIRRORED: u16 = 168;
+    pub const MIRRORED: u16 = 272;
     /// size of the whole
-    pub const BYTES: u16 = 256;
+    pub const BYTES: u16 = 400;
 }
 
 /// Offsets in `struct ht_resync_key`, in bytes.

@@ -172,7 +172,12 @@ class Logger:
             return 0, ""
         peak = peak_kib(self.process.pid)
         self.process.send_signal(signal.SIGINT)
-        self.process.wait()
+        try:
+            # tshark goes on for minutes with what it has not dissected yet.
+            self.process.wait(timeout=60 if self.variant == "headtrail" else 2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.out.close()
         os.truncate(self.out_path, 0)
         return peak, open(self.error_path, errors="replace").read()

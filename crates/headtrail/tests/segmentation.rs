@@ -17,11 +17,14 @@ use serde_json::{Value, json};
 /// Exchanges that follow on the same connection.
 const FOLLOWERS: usize = 50;
 
-/// The exchanges, cut in the same way in both directions, and then others that are not cut. All are recorded, in order.
+/// The exchanges, cut in the same way in both directions, between others that are not cut: those before are plain, so
+/// that the connection has taken the kernel's short way until then. All are recorded, in order.
 fn survives(exchanges: Vec<Exchange>, cut: impl Fn(usize) -> Cut) {
-    let cut_ones = exchanges.len();
-    let cut = |at: usize| if at < cut_ones { cut(at) } else { Cut::Whole };
-    let mut all = exchanges;
+    const LEADERS: usize = 3;
+    let cut_ones = LEADERS..LEADERS + exchanges.len();
+    let cut = |at: usize| if cut_ones.contains(&at) { cut(at - LEADERS) } else { Cut::Whole };
+    let mut all: Vec<Exchange> = (0..LEADERS).map(|n| Exchange::get(20_000 + n)).collect();
+    all.extend(exchanges);
     all.extend((0..FOLLOWERS).map(|n| Exchange::any(10_000 + n)));
     let server = ScriptedServer::start("127.0.0.1", None, vec![script(&all, cut)]);
     let recorder = Recorder::start(&filter_of(server.address()));
@@ -30,21 +33,30 @@ fn survives(exchanges: Vec<Exchange>, cut: impl Fn(usize) -> Cut) {
     check_all(&recorder.finish(all.len()), &all);
 }
 
-/// All requests in one write, all responses in one write, then others.
+/// All requests in one write, all responses in one write, then others; on a new connection, and on one whose plain
+/// messages have taken the kernel's short way until then.
 fn pipelined(exchanges: Vec<Exchange>) {
+    for leaders in [0, 3] {
+        pipelined_after((0..leaders).map(|n| Exchange::get(20_000 + n)).collect(), exchanges.clone());
+    }
+}
+
+fn pipelined_after(leaders: Vec<Exchange>, exchanges: Vec<Exchange>) {
     let followers: Vec<Exchange> = (0..FOLLOWERS).map(|n| Exchange::any(10_000 + n)).collect();
     let all_of =
         |of: fn(&Exchange) -> &Vec<u8>| exchanges.iter().flat_map(|e| of(e).clone()).collect::<Vec<u8>>();
     let (requests, responses) = (all_of(|e| &e.request), all_of(|e| &e.response));
-    let mut steps = vec![Step::ReadBytes(requests.len()), Step::Send(responses.clone())];
+    let mut steps = script(&leaders, |_| Cut::Whole);
+    steps.extend([Step::ReadBytes(requests.len()), Step::Send(responses.clone())]);
     steps.extend(script(&followers, |_| Cut::Whole));
     let server = ScriptedServer::start("127.0.0.1", None, vec![steps]);
     let recorder = Recorder::start(&filter_of(server.address()));
     let mut client = Connection::connect(server.address(), None);
+    ask(&mut client, &leaders, |_| Cut::Whole);
     client.send(&requests);
     assert_eq!(client.read_bytes(responses.len()), responses);
     ask(&mut client, &followers, |_| Cut::Whole);
-    let all = [exchanges, followers].concat();
+    let all = [leaders, exchanges, followers].concat();
     check_all(&recorder.finish(all.len()), &all);
 }
 

@@ -17,12 +17,14 @@ mod fingerprint;
 mod memo;
 mod policy;
 mod scan;
+mod settings;
 mod values;
 
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use policy::{PATTERNS_MAX, Policy, PolicyError};
+pub use settings::{Addresses, Mode, Names, Settings, ValuePattern};
 
 use crate::features::{self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, PatternHit, PatternKind, Place};
 use crate::transaction::{

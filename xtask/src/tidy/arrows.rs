@@ -5,11 +5,12 @@ use serde_json::Value;
 use crate::{Result, cargo_command, output, read, top};
 
 /// Crates of this workspace in the order of the data's way, and which others each may use.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("headtrail-capture", &["headtrail-record"]),
     ("headtrail-assemble", &["headtrail-record"]),
     ("headtrail-record", &[]),
-    ("headtrail", &["headtrail-capture", "headtrail-assemble", "headtrail-record"]),
+    ("headtrail-journal", &["headtrail-record"]),
+    ("headtrail", &["headtrail-capture", "headtrail-assemble", "headtrail-record", "headtrail-journal"]),
     ("headtrail-testkit", &[]),
     ("xtask", &["headtrail-record"]),
 ];

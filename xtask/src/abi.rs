@@ -30,7 +30,7 @@ enum Source {
 }
 
 /// What user space needs to know. All numbers that the header defines come besides.
-const MODULES: [Module; 10] = [
+const MODULES: [Module; 12] = [
     Module { name: "kind", kind: "u8", about: "", source: Source::Enum("ht_kind") },
     Module { name: "direction", kind: "u8", about: "", source: Source::Enum("ht_direction") },
     Module { name: "chunk", kind: "u8", about: "", source: Source::Enum("ht_chunk") },
@@ -54,6 +54,8 @@ const MODULES: [Module; 10] = [
             ],
         ),
     },
+    Module { name: "cell", kind: "usize", about: "", source: Source::Struct("ht_cell", &[]) },
+    Module { name: "lane", kind: "usize", about: "", source: Source::Struct("ht_lane", &[]) },
     Module { name: "resync_key", kind: "usize", about: "", source: Source::Struct("ht_resync_key", &[]) },
     Module { name: "resync", kind: "usize", about: "", source: Source::Struct("ht_resync", &[]) },
 ];

@@ -21,6 +21,8 @@ pub const RAW_BUDGET_BYTES: usize = 524288;
 pub const SLOTS: u32 = 3;
 /// a power of two; CPUs beyond share
 pub const RINGS_MAX: usize = 64;
+/// of a lane
+pub const CELL_BYTES: usize = 1024;
 /// the filter program
 pub const CALL_FILTER: u32 = 0;
 /// where it goes on
@@ -203,6 +205,38 @@ pub mod sock {
     pub const MIRRORED: u16 = 272;
     /// size of the whole
     pub const BYTES: u16 = 400;
+}
+
+/// Offsets in `struct ht_cell`, in bytes.
+pub mod cell {
+    #![allow(missing_docs)]
+    /// 1 more than the position of the record in it, once that is complete
+    pub const TURN: usize = 0;
+    pub const R: usize = 8;
+    /// headers and payload
+    pub const COPIED: usize = 80;
+    /// size of the whole
+    pub const BYTES: usize = 1024;
+}
+
+/// Offsets in `struct ht_lane`, in bytes.
+pub mod lane {
+    #![allow(missing_docs)]
+    /// position that the next record gets
+    pub const HEAD: usize = 0;
+    /// the last value of tail that a producer has seen
+    pub const TAIL_SEEN: usize = 8;
+    /// index of the lane's first cell
+    pub const FIRST: usize = 16;
+    /// how many there are, a power of two; 0: no lane
+    pub const CELLS: usize = 20;
+    /// what follows is the consumer's
+    pub const APART: usize = 24;
+    /// cells before this position may be used again
+    pub const TAIL: usize = 128;
+    pub const APART_TOO: usize = 136;
+    /// size of the whole
+    pub const BYTES: usize = 256;
 }
 
 /// Offsets in `struct ht_resync_key`, in bytes.

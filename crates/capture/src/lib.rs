@@ -12,8 +12,10 @@ pub mod cgroup;
 mod counters;
 mod decode;
 pub mod filter;
+mod lane;
 mod load;
 mod log;
+mod merge;
 mod ring;
 mod shared;
 

@@ -19,8 +19,10 @@ use crate::decode::{self, DecodeError};
 use crate::filter::program::{self as filter_program, Hook};
 use crate::filter::translate::{self, Layout};
 use crate::filter::{Filter, HEADER_SIZE_BYTES};
+use crate::lane::{CELL_BYTES, Lane};
 use crate::log;
-use crate::ring::{Ring, Rings, SETTLE_NS};
+use crate::merge::{SETTLE_NS, Sources};
+use crate::ring::Ring;
 use crate::shared::Shared;
 
 // Generated: the lints of the house do not look at it.
@@ -42,6 +44,8 @@ pub const RING_BYTES_DEFAULT: u32 = 16 * 1024 * 1024;
 pub const RING_BYTES_MIN: u32 = 4096;
 /// Largest ring that is taken.
 pub const RING_BYTES_MAX: u32 = 1 << 30;
+/// Smallest lane.
+const LANE_CELLS_MIN: u32 = 4;
 /// How long the consumer sleeps between two looks at a ring in use.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Empty looks before the consumer asks to be woken.
@@ -91,7 +95,7 @@ pub struct Feature {
 
 /// A running capture. Dropping it detaches everything.
 pub struct Capture {
-    rings: Rings,
+    sources: Sources,
     ring_fds: Vec<OwnedFd>,
     shared: Shared,
     detached: bool,
@@ -154,9 +158,10 @@ impl Capture {
         let root = root.as_raw_fd();
         let cpus = libbpf_rs::num_possible_cpus().map_err(|e| refused("count of CPUs", &e))?;
         let ring_count = cpus.clamp(1, abi::RINGS_MAX);
-        let ring_bytes = (options.ring_bytes.unwrap_or(RING_BYTES_DEFAULT) / ring_count as u32)
-            .clamp(RING_BYTES_MIN, RING_BYTES_MAX)
-            .next_power_of_two();
+        // Half of it for lanes, which take plain messages, and half for rings, which take everything.
+        let half_bytes = options.ring_bytes.unwrap_or(RING_BYTES_DEFAULT) / ring_count as u32 / 2;
+        let ring_bytes = half_bytes.clamp(RING_BYTES_MIN, RING_BYTES_MAX).next_power_of_two();
+        let cells = (half_bytes / CELL_BYTES as u32).max(LANE_CELLS_MIN).next_power_of_two();
 
         // The skeleton borrows its object for ever; there is one capture in a process.
         let object: &'static mut MaybeUninit<OpenObject> = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -165,9 +170,12 @@ impl Capture {
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.ht_has_filter = u32::from(options.filter.is_some());
         }
+        open.maps.ht_cells.set_max_entries(ring_count as u32 * cells).map_err(|e| refused("lanes", &e))?;
         let skel = Box::leak(Box::new(open.load().map_err(|e| refused("socket programs", &e))?));
 
         let (ring_fds, rings) = make_rings(&skel.maps.ht_rings, ring_count, ring_bytes)?;
+        let lanes = Lane::lay_out(skel.maps.ht_lanes.as_fd(), skel.maps.ht_cells.as_fd(), ring_count, cells)
+            .map_err(|e| StartError::Refused { what: "mapping of the lanes", why: e.to_string() })?;
         let shared = Shared::map(skel.maps.ht_shared.as_fd()).map_err(|e| StartError::Refused {
             what: "mapping of the shared variables",
             why: e.to_string(),
@@ -209,7 +217,7 @@ impl Capture {
         }
 
         Ok(Self {
-            rings,
+            sources: Sources::new(rings, lanes),
             ring_fds,
             shared,
             detached: false,
@@ -254,7 +262,7 @@ impl Capture {
         // Once detached there is nothing to wait for.
         let settle_ns = if self.detached { 0 } else { SETTLE_NS };
         let horizon_ns = now_ns(ClockId::Monotonic).saturating_sub(settle_ns);
-        let bytes = self.rings.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
+        let bytes = self.sources.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
             Ok(event) => {
                 if let Event::Segment(segment) = &event {
                     counters.read(segment);
@@ -273,19 +281,19 @@ impl Capture {
 
     /// Gives the ring space of everything read back to the kernel.
     pub fn release(&mut self) {
-        self.rings.release();
+        self.sources.release();
     }
 
     /// Waits for more: a short sleep while traffic flows, else until the kernel wakes us, `interrupt` becomes readable
     /// or `at_most` has passed.
     pub fn wait(&mut self, interrupt: BorrowedFd<'_>, at_most: Duration) {
-        let idle = self.idle_rounds > IDLE_ROUNDS;
+        let mut idle = self.idle_rounds > IDLE_ROUNDS;
         if idle {
             self.shared.set_waiting(true);
-            // What came before the store would not wake us.
-            if self.rings.backlog_bytes() > 0 {
+            // Who took a place before the store does not wake us; who takes one later sees it.
+            if self.sources.backlog_bytes() > 0 {
                 self.shared.set_waiting(false);
-                return;
+                idle = false;
             }
         }
         let time = if idle { at_most } else { POLL_INTERVAL.min(at_most) };
@@ -342,7 +350,7 @@ impl Capture {
     /// Bytes that wait in the ring.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
-        self.rings.backlog_bytes()
+        self.sources.backlog_bytes()
     }
 
     /// Nanoseconds since the Unix epoch, by the same clock as the events.
@@ -382,7 +390,11 @@ fn selected(filter: Option<&Filter>, event: &Event<'_>) -> bool {
 }
 
 /// Makes the rings, one for each CPU, and maps them.
-fn make_rings(outer: &impl MapCore, count: usize, bytes: u32) -> Result<(Vec<OwnedFd>, Rings), StartError> {
+fn make_rings(
+    outer: &impl MapCore,
+    count: usize,
+    bytes: u32,
+) -> Result<(Vec<OwnedFd>, Vec<Ring>), StartError> {
     let io = |e: &dyn std::fmt::Display| StartError::Refused { what: "ring buffer", why: e.to_string() };
     let options = libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
@@ -402,7 +414,7 @@ fn make_rings(outer: &impl MapCore, count: usize, bytes: u32) -> Result<(Vec<Own
             .update(&(index as u32).to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
             .map_err(|e| refused("ring buffer", &e))?;
     }
-    Ok((fds, Rings::new(rings)))
+    Ok((fds, rings))
 }
 
 /// The optional programs: each is tried by itself, and its cause noted where the kernel refuses it.

@@ -1,9 +1,5 @@
-//! The consumer of the ring buffers, one for each CPU. Unlike libbpf's it puts their records in order by time, hands
-//! them out in batches and gives their space back only when the caller says that they are safely written.
-//!
-//! Order: a producer takes the time first and then its place in the ring, so that a record can become visible a little
-//! later than one of another CPU that is younger. Records younger than [`SETTLE_NS`] therefore wait for the next look. A
-//! producer that is preempted for longer than that puts its record out of order; assembly copes with it.
+//! The consumer of a ring buffer. Unlike libbpf's it gives space back only when the caller says that the records are safely
+//! written.
 //!
 //! Layout: kernel/bpf/ringbuf.c. Page 0 holds the consumer position and is ours to write, page 1 the producer position,
 //! then the data follows twice, so that a record that wraps is still one slice.
@@ -19,12 +15,6 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 const BUSY: u32 = 1 << 31;
 /// Bit 30: the producer has thrown it away.
 const DISCARD: u32 = 1 << 30;
-/// Where the time stands in a record.
-const TIME_AT: usize = crate::abi::offset::TIME_NS;
-/// Age at which a record is taken to have no older ones behind it in other rings.
-pub(crate) const SETTLE_NS: u64 = 50_000;
-/// Looks for which an unfinished record holds the others up.
-const BUSY_LOOKS_MAX: u32 = 8;
 /// Length and page offset in front of each record.
 const HEADER_BYTES: u64 = 8;
 
@@ -42,18 +32,13 @@ pub(crate) struct Ring {
 }
 
 /// What stands first in a ring.
-enum Peek<'a> {
-    Record(&'a [u8]),
+pub(crate) enum Peek<'a> {
+    /// A complete record, and the space that it takes.
+    Record(&'a [u8], u64),
+    /// One that its producer has not finished.
     Busy,
+    /// Nothing.
     Empty,
-}
-
-/// The same, by its time.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Head {
-    At(u64),
-    Busy,
-    None,
 }
 
 /// Space that a record of `bytes` takes in a ring.
@@ -109,13 +94,13 @@ impl Ring {
     }
 
     /// Notes how far the producer has come.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         // SAFETY: the producer's page is mapped and begins with its position.
         self.end = unsafe { self.producer.as_ref() }.load(Ordering::Acquire);
     }
 
     /// The first record that has not been read yet, as far as the last look went.
-    fn peek(&mut self) -> Peek<'_> {
+    pub(crate) fn peek(&mut self) -> Peek<'_> {
         while self.position < self.end {
             let offset = (self.position as usize) & (self.size_bytes - 1);
             // SAFETY: offset is within the data; records are 8-byte aligned, so the length lies within it too.
@@ -136,22 +121,17 @@ impl Ring {
             }
             // SAFETY: the record is finished, lies within the twice-mapped data, and its space is not
             // given back before `release`, which needs `self` as a whole.
-            return Peek::Record(unsafe {
+            let record = unsafe {
                 std::slice::from_raw_parts(self.data.as_ptr().add(offset + HEADER_BYTES as usize), bytes)
-            });
+            };
+            return Peek::Record(record, record_bytes(bytes));
         }
         Peek::Empty
     }
 
-    /// Time of the first record that has not been read yet.
-    fn peek_time(&mut self) -> Head {
-        match self.peek() {
-            Peek::Record(bytes) => Head::At(
-                bytes.get(TIME_AT..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_ne_bytes(*b)),
-            ),
-            Peek::Busy => Head::Busy,
-            Peek::Empty => Head::None,
-        }
+    /// Goes past the first record, which takes `space`.
+    pub(crate) fn advance(&mut self, space: u64) {
+        self.position += space;
     }
 
     /// Gives the space of everything read back to the kernel.
@@ -174,86 +154,5 @@ impl Drop for Ring {
             let _ = munmap(self.consumer.as_ptr().cast(), self.page_bytes);
             let _ = munmap(self.producer.as_ptr().cast(), self.page_bytes + 2 * self.size_bytes);
         }
-    }
-}
-
-/// All rings.
-pub(crate) struct Rings {
-    rings: Vec<Ring>,
-    heads: Vec<Head>,
-    busy_looks: u32,
-}
-
-impl Rings {
-    pub(crate) fn new(rings: Vec<Ring>) -> Self {
-        let heads = vec![Head::None; rings.len()];
-        Self { rings, heads, busy_looks: 0 }
-    }
-
-    /// Calls `each` for the finished records up to `horizon_ns` (the time of the records' clock) in order of time, at
-    /// most about `bytes_max` of them. Returns how many bytes of the rings were read.
-    pub(crate) fn read(&mut self, bytes_max: usize, horizon_ns: u64, mut each: impl FnMut(&[u8])) -> u64 {
-        for (ring, head) in self.rings.iter_mut().zip(&mut self.heads) {
-            ring.look();
-            *head = ring.peek_time();
-        }
-        let mut read = 0;
-        let mut busy = false;
-        while read < bytes_max as u64 {
-            if self.heads.contains(&Head::Busy) {
-                busy = true;
-                // It is most likely older than what is visible elsewhere; but a producer may also be preempted.
-                if self.busy_looks < BUSY_LOOKS_MAX {
-                    break;
-                }
-            }
-            // The oldest head, and how far its ring can go on before another ring's turn.
-            let mut oldest: Option<(usize, u64)> = None;
-            let mut limit = horizon_ns;
-            for (index, head) in self.heads.iter().enumerate() {
-                let Head::At(time) = *head else { continue };
-                match oldest {
-                    Some((_, least)) if time >= least => limit = limit.min(time),
-                    Some((_, least)) => {
-                        limit = limit.min(least);
-                        oldest = Some((index, time));
-                    }
-                    None => oldest = Some((index, time)),
-                }
-            }
-            let Some((index, mut time)) = oldest else { break };
-            if time > horizon_ns {
-                break;
-            }
-            let ring = &mut self.rings[index];
-            while let Peek::Record(bytes) = ring.peek() {
-                let length = record_bytes(bytes.len());
-                each(bytes);
-                ring.position += length;
-                read += length;
-                self.heads[index] = ring.peek_time();
-                match self.heads[index] {
-                    Head::At(next) => time = next,
-                    Head::Busy | Head::None => break,
-                }
-                if time > limit || read >= bytes_max as u64 {
-                    break;
-                }
-            }
-        }
-        self.busy_looks = if busy { self.busy_looks + 1 } else { 0 };
-        read
-    }
-
-    /// Gives the space of everything read back to the kernel.
-    pub(crate) fn release(&mut self) {
-        for ring in &mut self.rings {
-            ring.release();
-        }
-    }
-
-    /// Bytes that wait to be read.
-    pub(crate) fn backlog_bytes(&self) -> u64 {
-        self.rings.iter().map(Ring::backlog_bytes).sum()
     }
 }

@@ -22,6 +22,7 @@
 #define HT_SLOTS 3		/* scratch areas of a CPU: process, softirq, and one that was preempted */
 
 #define HT_RINGS_MAX 64 /* a power of two; CPUs beyond share */
+#define HT_CELL_BYTES 1024 /* of a lane */
 
 /* Places in the tail-call arrays. */
 enum ht_call {
@@ -99,6 +100,28 @@ struct ht_shared {
 	__u64 process_lost;  /* records of the process family that found the ring full */
 	__u64 slots_busy;    /* packets that found no scratch area */
 };
+
+/*
+ * A lane: a ring of cells of one size in a mapped array, one for each CPU, beside its ring buffer. The consumer knows by `turn` that a cell
+ * is written.
+ */
+struct ht_cell {
+	__u64 turn;	     /* 1 more than the position of the record in it, once that is complete */
+	struct ht_record r;
+	__u8 copied[HT_CELL_BYTES - 8 - sizeof(struct ht_record)]; /* headers and payload */
+};
+_Static_assert(sizeof(struct ht_cell) == HT_CELL_BYTES, "a cell has one size");
+
+struct ht_lane {
+	__u64 head;	     /* position that the next record gets */
+	__u64 tail_seen;     /* the last value of tail that a producer has seen */
+	__u32 first;	     /* index of the lane's first cell */
+	__u32 cells;	     /* how many there are, a power of two; 0: no lane */
+	__u8 apart[104];     /* what follows is the consumer's */
+	__u64 tail;	     /* cells before this position may be used again */
+	__u8 apart_too[120];
+};
+_Static_assert(sizeof(struct ht_lane) == 256, "lanes share no cache line");
 
 /* Where a direction is in its framing. */
 enum ht_mode {

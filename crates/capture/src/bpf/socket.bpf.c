@@ -412,19 +412,21 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	if (st && st->flags & HT_S_IGNORE)
 		return PASS;
 	if (st && (st->flags & ~HT_S_JOINED) == (HT_S_INIT | HT_S_HTTP | HT_S_OWNED) && !(p.tcp_flags & TCP_FIN)) {
-		int done;
+		int done = 0;
 
-		if (direction == HT_EGRESS) {
-			if (fast(skb, &p, st, direction))
-				return PASS;
-		} else if (!__sync_lock_test_and_set(&st->busy, 1)) {
-			done = fast(skb, &p, st, direction);
+		s = slot_take();
+		if (s && direction == HT_EGRESS) {
+			done = fast(skb, &p, st, s, direction);
+		} else if (s && !__sync_lock_test_and_set(&st->busy, 1)) {
+			done = fast(skb, &p, st, s, direction);
 			if (st->contended)
 				done = 0;
 			release(&st->busy);
-			if (done)
-				return PASS;
 		}
+		if (s)
+			release(&s->busy);
+		if (done)
+			return PASS;
 	}
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)

@@ -40,6 +40,10 @@ struct ht_scratch {
 	__u32 line;
 	__u32 length_at;
 	__u32 encoding_at;
+	/* Of the short way: the Content-Length, and whether there is one. */
+	__u64 length;
+	__u32 has_length;
+	__u32 reserved;
 	struct ht_record event; /* a record without payload; here because the stack is small */
 	__u64 event_left;	/* the payload of HT_CHUNKS */
 	struct ht_early_key key;

@@ -16,6 +16,7 @@ mod lane;
 mod load;
 mod log;
 mod merge;
+mod pace;
 mod ring;
 mod shared;
 

@@ -1,6 +1,7 @@
 //! Loads and attaches the families by what the kernel takes, and holds them.
 
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::filter::{Filter, HEADER_SIZE_BYTES};
 use crate::lane::{CELL_BYTES, Lane};
 use crate::log;
 use crate::merge::{SETTLE_NS, Sources};
+use crate::pace::Pace;
 use crate::ring::Ring;
 use crate::shared::Shared;
 
@@ -44,12 +46,10 @@ pub const RING_BYTES_DEFAULT: u32 = 16 * 1024 * 1024;
 pub const RING_BYTES_MIN: u32 = 4096;
 /// Largest ring that is taken.
 pub const RING_BYTES_MAX: u32 = 1 << 30;
+/// How much later than asked for the consumer may wake.
+const TIMER_SLACK_NS: u64 = 5_000;
 /// Smallest lane.
 const LANE_CELLS_MIN: u32 = 4;
-/// How long the consumer sleeps between two looks at a ring in use.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// Empty looks before the consumer asks to be woken.
-const IDLE_ROUNDS: u32 = 25;
 
 /// What to capture.
 #[derive(Default)]
@@ -105,7 +105,7 @@ pub struct Capture {
     cgroup: std::path::PathBuf,
     epoch_offset_ns: u64,
     epoch_taken_ns: u64,
-    idle_rounds: u32,
+    pace: Pace,
     /// What was read; the rest is the kernel's.
     read: Counters,
     /// For early segments, on which the kernel's side has no verdict.
@@ -173,6 +173,9 @@ impl Capture {
         open.maps.ht_cells.set_max_entries(ring_count as u32 * cells).map_err(|e| refused("lanes", &e))?;
         let skel = Box::leak(Box::new(open.load().map_err(|e| refused("socket programs", &e))?));
 
+        // A short sleep would else be longer by half; where it cannot be set, it is.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS));
+
         let (ring_fds, rings) = make_rings(&skel.maps.ht_rings, ring_count, ring_bytes)?;
         let lanes = Lane::lay_out(skel.maps.ht_lanes.as_fd(), skel.maps.ht_cells.as_fd(), ring_count, cells)
             .map_err(|e| StartError::Refused { what: "mapping of the lanes", why: e.to_string() })?;
@@ -227,7 +230,7 @@ impl Capture {
             cgroup: path,
             epoch_offset_ns: epoch_offset_ns(),
             epoch_taken_ns: now_ns(ClockId::Monotonic),
-            idle_rounds: 0,
+            pace: Pace::default(),
             read: Counters::default(),
             filter: options.filter,
             links,
@@ -262,8 +265,10 @@ impl Capture {
         // Once detached there is nothing to wait for.
         let settle_ns = if self.detached { 0 } else { SETTLE_NS };
         let horizon_ns = now_ns(ClockId::Monotonic).saturating_sub(settle_ns);
-        let bytes = self.sources.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
+        let mut records = 0;
+        self.sources.read(bytes_max, horizon_ns, |record| match decode::decode(record, offset) {
             Ok(event) => {
+                records += 1;
                 if let Event::Segment(segment) = &event {
                     counters.read(segment);
                 }
@@ -275,8 +280,8 @@ impl Capture {
                 counters.undecoded += 1
             }
         });
-        self.idle_rounds = if bytes == 0 { self.idle_rounds.saturating_add(1) } else { 0 };
-        bytes > 0
+        self.pace.found(records);
+        records > 0
     }
 
     /// Gives the ring space of everything read back to the kernel.
@@ -287,7 +292,8 @@ impl Capture {
     /// Waits for more: a short sleep while traffic flows, else until the kernel wakes us, `interrupt` becomes readable
     /// or `at_most` has passed.
     pub fn wait(&mut self, interrupt: BorrowedFd<'_>, at_most: Duration) {
-        let mut idle = self.idle_rounds > IDLE_ROUNDS;
+        let sleep = self.pace.next();
+        let mut idle = sleep.is_none();
         if idle {
             self.shared.set_waiting(true);
             // Who took a place before the store does not wake us; who takes one later sees it.
@@ -296,7 +302,7 @@ impl Capture {
                 idle = false;
             }
         }
-        let time = if idle { at_most } else { POLL_INTERVAL.min(at_most) };
+        let time = if idle { at_most } else { sleep.unwrap_or(Pace::SHORT).min(at_most) };
         let timeout = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
         if idle {
             let mut fds: Vec<_> = self

@@ -292,7 +292,7 @@ impl Capture {
     /// Waits for more: a short sleep while traffic flows, else until the kernel wakes us, `interrupt` becomes readable
     /// or `at_most` has passed.
     pub fn wait(&mut self, interrupt: BorrowedFd<'_>, at_most: Duration) {
-        let sleep = self.pace.next();
+        let sleep = self.pace.next(preempted);
         let mut idle = sleep.is_none();
         if idle {
             self.shared.set_waiting(true);
@@ -364,6 +364,13 @@ impl Capture {
     pub fn now_ns(&self) -> u64 {
         now_ns(ClockId::Monotonic).wrapping_add(self.epoch_offset_ns)
     }
+}
+
+/// How often this thread was taken off its CPU by others; 0 where the kernel does not tell.
+fn preempted() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Whether this process may load BPF programs at all: CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON and CAP_NET_ADMIN.

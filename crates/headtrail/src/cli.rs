@@ -40,7 +40,7 @@ pub(crate) enum ConfigCommand {
         /// The file.
         #[arg(short, long, value_name = "FILE", help = format!("The file; {} when left out, which need not be there", crate::config::DEFAULT_PATH))]
         config: Option<PathBuf>,
-        /// Print the values in effect instead of `ok`
+        /// Print the values in effect too, as a config file
         #[arg(long)]
         show: bool,
     },

@@ -24,6 +24,7 @@ fn a_right_file_is_ok_and_shows_its_values() {
     assert_eq!(check(&path), (Some(0), format!("{}: ok\n", path.display()), String::new()));
     let shown = config(&["check", "--show", "-c", path.to_str().unwrap()]);
     let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.starts_with(&format!("# {}: ok\n", path.display())), "{shown}");
     assert!(shown.contains("[retention]\nsize = \"2GB\"\nage = \"30d\"\n"), "{shown}");
     std::fs::write(&path, &shown).unwrap();
     assert_eq!(check(&path).0, Some(0));

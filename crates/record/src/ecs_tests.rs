@@ -180,7 +180,7 @@ fn values_have_the_types_of_the_list() {
             (Value::Object(members), None) => members.iter().for_each(|(key, member)| {
                 check(member, &if name.is_empty() { key.clone() } else { format!("{name}.{key}") });
             }),
-            (Value::Number(_), Some("long")) | (Value::Bool(_), Some("boolean")) => {}
+            (Value::Number(_), Some("long" | "double")) | (Value::Bool(_), Some("boolean")) => {}
             (Value::String(_), Some("keyword" | "wildcard" | "date" | "ip")) => {}
             (value, kind) => panic!("{name} of type {kind:?} is {value}"),
         }

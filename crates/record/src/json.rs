@@ -5,6 +5,7 @@
 //! are written as `\u…`, which JSON reads back as the same.
 
 use std::fmt;
+use std::io::Write as _;
 
 use crate::event::{ConnectionId, ProcessRef};
 use crate::json_features::push_features;
@@ -135,7 +136,8 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
 /// Appends what the settings of the volume did to the record, each only if they did: those who set nothing pay nothing.
 pub(crate) fn push_volume(out: &mut Vec<u8>, t: &Transaction) {
     if t.sample_rate() != Rate::ALL {
-        out.extend_from_slice(format!(",\"sample_rate\":{}", t.sample_rate()).as_bytes());
+        // Writing to a vector cannot fail.
+        let _ = write!(out, ",\"sample_rate\":{}", t.sample_rate());
     }
     let left_out = t.lines_left_out();
     if !left_out.is_none() {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use headtrail_capture::filter::Filter;
-use headtrail_record::redact::{self, Policy};
-use headtrail_record::volume;
+use headtrail_record::{redact, volume};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
@@ -19,14 +18,14 @@ use super::{Capture, Config, Export, Journal, Retention, Run, keys};
 /// Makes the config; None where something is wrong, which then is in `found`.
 pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Config> {
     let Values { values, spans } = read;
+    let wrong = values.iter().zip(&spans).map(|(value, span)| value.is_none() && span.is_some()).collect();
     let effective = keys::all().zip(values).map(|((_, key), value)| value.or_else(|| read::default(key)));
-    let values = Checked { values: effective.collect::<Option<_>>()?, spans };
+    let values = Checked { values: effective.collect::<Option<_>>()?, spans, wrong };
     let export = values.between(found);
     if !found.is_empty() {
         return None;
     }
     let privacy: redact::Settings = by_serde(text, "privacy", &["key_rotation"], found)?;
-    check_patterns(&privacy, values.span("privacy", "patterns"), found);
     let volume: volume::Settings = by_serde(text, "volume", &[], found)?;
     let filter = Some(values.text("capture", "filter")).filter(|filter| !filter.is_empty());
     Some(Config {
@@ -63,6 +62,8 @@ pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Confi
 struct Checked {
     values: Vec<Value>,
     spans: Vec<Option<Range<usize>>>,
+    /// The file has a value that cannot be used, and its default stands for it.
+    wrong: Vec<bool>,
 }
 
 impl Checked {
@@ -99,10 +100,14 @@ impl Checked {
         self.spans.get(keys::index(section, name)?)?.as_ref()
     }
 
+    fn is_wrong(&self, section: &str, name: &str) -> bool {
+        keys::index(section, name).and_then(|index| self.wrong.get(index)).is_some_and(|wrong| *wrong)
+    }
+
     /// What must hold between keys.
     fn between(&self, found: &mut Found) -> Option<Export> {
         let (block, sync) = (self.duration("journal", "block"), self.duration("journal", "sync"));
-        if block > sync {
+        if block > sync && !self.is_wrong("journal", "block") && !self.is_wrong("journal", "sync") {
             let at = self.span("journal", "block").or(self.span("journal", "sync"));
             let what = "journal.block: longer than journal.sync, which cannot sync what is not written";
             found.add(at.unwrap_or(&(0..0)), what);
@@ -154,19 +159,4 @@ fn by_serde<T: DeserializeOwned + Default>(
             found.add(&error.span().unwrap_or(span), format!("{section}: {}", shown(error.message())));
         })
         .ok()
-}
-
-/// Regular expressions are tried here, so that `config check` tells what is wrong with them.
-fn check_patterns(settings: &redact::Settings, span: Option<&Range<usize>>, found: &mut Found) {
-    if settings.patterns.is_empty() {
-        return;
-    }
-    let mut policy = Policy::default();
-    for pattern in &settings.patterns {
-        let literals: Vec<&str> = pattern.literals.iter().map(String::as_str).collect();
-        if let Err(error) = policy.hide_values(&pattern.class, &pattern.regex, &literals) {
-            let what = format!("privacy.patterns: class {}: {error}", shown(&pattern.class));
-            found.add(span.unwrap_or(&(0..0)), what);
-        }
-    }
 }

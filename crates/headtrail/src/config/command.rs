@@ -17,12 +17,11 @@ pub(crate) fn run(options: &cli::Config) -> Result<(), Failure> {
 
 fn check(path: Option<&Path>, show: bool) -> Result<(), Failure> {
     let config = Config::load_or_default(path)?;
-    if show {
-        return print(&reference::show(&config));
-    }
     let file = path.unwrap_or(Path::new(DEFAULT_PATH));
     let absent = if file.exists() { "" } else { " (not there: every key has its default)" };
-    print(&format!("{}: ok{absent}\n", problems::shown(&file.to_string_lossy())))
+    let told = format!("{}: ok{absent}\n", problems::shown(&file.to_string_lossy()));
+    // As a comment, so that the whole is a config file again.
+    print(&if show { format!("# {told}\n{}", reference::show(&config)) } else { told })
 }
 
 fn print(text: &str) -> Result<(), Failure> {

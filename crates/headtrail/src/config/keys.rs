@@ -3,10 +3,9 @@
 //! comparison of two configs come from it.
 
 use headtrail_capture::{RING_BYTES_MAX, RING_BYTES_MIN};
-use headtrail_record::redact::PATTERNS_MAX;
 use headtrail_record::volume::RULES_MAX;
 
-use super::kind::{Kind, Needs, Text, form};
+use super::kind::{Kind, Needs, Text, check_pattern, form};
 
 /// A section of the file, `[name]`.
 pub(super) struct Section {
@@ -49,6 +48,9 @@ const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const MIB: u64 = 1 << 20;
 const TB: u64 = 1_000_000_000_000;
+
+/// Patterns of a user's own, so that those of the built-in list have room beside them.
+pub(super) const OWN_PATTERNS_MAX: usize = 64;
 
 const fn key(
     name: &'static str,
@@ -254,7 +256,12 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             live(
                 "patterns",
-                Kind::Tables { keys: PATTERN_KEYS, needs: Needs::All, count_max: PATTERNS_MAX },
+                Kind::Tables {
+                    keys: PATTERN_KEYS,
+                    needs: Needs::All,
+                    check: check_pattern,
+                    count_max: OWN_PATTERNS_MAX,
+                },
                 "[]",
                 "Further patterns of secrets, looked for in every value.",
             ),
@@ -293,13 +300,23 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             live(
                 "keep",
-                Kind::Tables { keys: KEEP_KEYS, needs: Needs::Condition, count_max: RULES_MAX },
+                Kind::Tables {
+                    keys: KEEP_KEYS,
+                    needs: Needs::Condition,
+                    check: |_| Ok(()),
+                    count_max: RULES_MAX,
+                },
                 "[]",
                 "What matches one of these is kept, whatever else is set. All keys of a rule must match.",
             ),
             live(
                 "drop",
-                Kind::Tables { keys: &RULE_KEYS, needs: Needs::Condition, count_max: RULES_MAX },
+                Kind::Tables {
+                    keys: &RULE_KEYS,
+                    needs: Needs::Condition,
+                    check: |_| Ok(()),
+                    count_max: RULES_MAX,
+                },
                 "[]",
                 "What matches one of these is counted, not recorded. All keys of a rule must match.",
             ),

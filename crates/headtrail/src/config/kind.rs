@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use headtrail_capture::filter::Filter;
 use headtrail_record::printable::is_hidden;
+use headtrail_record::redact::Policy;
 
 use super::keys::Key;
 
 /// Most entries of a list.
-pub(super) const ENTRIES_MAX: usize = 1024;
+pub(super) const ENTRIES_MAX: usize = headtrail_record::volume::VALUES_MAX;
 /// Longest text, bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 4096;
 
@@ -52,6 +53,8 @@ pub(super) enum Kind {
         keys: &'static [Key],
         /// Which of them must be there.
         needs: Needs,
+        /// Says what is wrong with a table whose values are right, each for itself.
+        check: fn(&[Option<Value>]) -> Result<(), String>,
         /// Most tables.
         count_max: usize,
     },
@@ -134,7 +137,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("{} is too much", quoted_cut(text)))
 }
 
-/// Reads `200ms`, `30d`; None for a number without a unit, or another.
+/// Reads `200ms`, `30d`. A number alone is refused: it would be read as seconds by one and as milliseconds by another.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{} is no length of time: units are ms, s, m, h, d", quoted_cut(text));
     let (number, unit) = number_and_unit(text).ok_or_else(wrong)?;
@@ -227,6 +230,19 @@ pub(super) fn quoted_cut(text: &str) -> String {
         Some((end, _)) => format!("{}…", quoted(&text[..end])),
         None => quoted(text),
     }
+}
+
+/// Tries a regular expression, so that `config check` tells what is wrong with it. Its values are in the order of the
+/// keys: class, regex, literals.
+pub(super) fn check_pattern(values: &[Option<Value>]) -> Result<(), String> {
+    let [Some(Value::Text(class)), Some(Value::Text(regex)), Some(Value::List(literals))] = values else {
+        return Ok(());
+    };
+    let literals: Vec<&str> = literals.iter().map(String::as_str).collect();
+    let tried = Policy::hide_all().hide_values(class, regex, &literals);
+    // The message shows the expression with a caret, so what acts on a terminal is replaced by what takes one column.
+    let safe = |c: char| if is_hidden(c) && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
+    tried.map_err(|error| error.to_string().chars().map(safe).collect())
 }
 
 /// The forms of texts.

@@ -116,8 +116,8 @@ fn read_value(
     found: &mut Found,
 ) -> Option<Value> {
     let span = value.span();
-    if let Kind::Tables { keys, needs, count_max } = key.kind {
-        return tables(path, value, (keys, needs, count_max), found);
+    if let Kind::Tables { keys, needs, check, count_max } = key.kind {
+        return tables(path, value, Shape { keys, needs, check, count_max }, found);
     }
     if let (Kind::List(text) | Kind::OneOrMore(text), DeValue::Array(entries)) = (key.kind, value.get_ref()) {
         return list(path, &span, entries.iter(), text, found);
@@ -225,11 +225,19 @@ fn list<'v, 'i: 'v>(
     right.then_some(Value::List(texts))
 }
 
+/// What [`Kind::Tables`] says.
+struct Shape {
+    keys: &'static [Key],
+    needs: Needs,
+    check: fn(&[Option<Value>]) -> Result<(), String>,
+    count_max: usize,
+}
+
 /// Reads `[[path]]`.
 fn tables(
     path: &str,
     value: &Spanned<DeValue<'_>>,
-    (keys, needs, count_max): (&'static [Key], Needs, usize),
+    Shape { keys, needs, check, count_max }: Shape,
     found: &mut Found,
 ) -> Option<Value> {
     let DeValue::Array(entries) = value.get_ref() else {
@@ -272,6 +280,9 @@ fn tables(
                 names.join(", ")
             );
             found.add(&entry.span(), what);
+        }
+        if let Err(what) = check(&row) {
+            found.add(&entry.span(), format!("{path}: {what}"));
         }
         all.push(row);
     }

@@ -155,7 +155,7 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("[[privacy.patterns]]\nclass = 'a'", "privacy.patterns: regex, literals must be there too"),
         (
             "[[privacy.patterns]]\nclass = 'a'\nregex = '('\nliterals = ['a']",
-            "privacy.patterns: class a: a pattern of the privacy list is wrong",
+            "f.toml:1:1: privacy.patterns: a pattern of the privacy list is wrong",
         ),
         ("[web]\nlisten = '0.0.0.0:80'", "\"0.0.0.0:80\" is reached from other hosts, which needs TLS"),
         ("[web]\nlisten = 'localhost:80'", "is no address with a port"),
@@ -242,6 +242,28 @@ fn files_that_are_none_are_refused() {
     std::fs::remove_file(&path).unwrap();
     assert!(of_bytes.ends_with(":2:6: the byte 0xff is not UTF-8"), "{of_bytes}");
     assert!(Config::load(Path::new("/dev/null")).is_ok());
+}
+
+#[test]
+fn a_wrong_value_is_not_told_again_by_what_its_default_would_mean() {
+    assert_eq!(bad("[journal]\nsync = 'x'\nblock = '5s'").len(), 1);
+    let told = bad(
+        "[[privacy.patterns]]\nclass = 'a'\nregex = \"(\\u001b[2J\"\nliterals = ['a']\n[web]\nlisten = 1",
+    )
+    .join("\n");
+    assert!(
+        told.contains("f.toml:1:1: privacy.patterns: ") && told.contains("f.toml:6:10: web.listen"),
+        "{told}"
+    );
+    assert!(!told.contains('\u{1b}'));
+}
+
+#[test]
+fn as_many_patterns_as_a_file_may_have_fit_beside_the_built_in_ones() {
+    let mut policy = redact::Policy::default();
+    for i in 0..keys::OWN_PATTERNS_MAX {
+        policy.hide_values("ours", &format!("a{i}"), &["a"]).unwrap();
+    }
 }
 
 #[test]

@@ -20,6 +20,32 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Tells what works on this host, and why not
     Doctor,
+    /// Checks the config file, or tells what can be in it
+    Config(Config),
+}
+
+/// `headtrail config`
+#[derive(Args)]
+pub(crate) struct Config {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+/// `headtrail config …`
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Tells all that is wrong with a config file; ends with 0 if nothing is, and else with 2
+    Check {
+        /// The file.
+        #[arg(short, long, value_name = "FILE", help = format!("The file; {} when left out, which need not be there", crate::config::DEFAULT_PATH))]
+        config: Option<PathBuf>,
+        /// Print the values in effect too, as a config file
+        #[arg(long)]
+        show: bool,
+    },
+    /// Prints every key with its meaning, default and limits, as Markdown
+    Keys,
 }
 
 /// `headtrail watch`

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod config;
 mod doctor;
 mod exit;
 mod key;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Watch(options) => watch::run(&options),
         Command::Doctor => doctor::run(),
+        Command::Config(options) => config::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,8 @@ use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
 use crate::json::{
-    Context, Lifecycle, Loss, process_name, role_name, side_name, write_connection_id, write_transaction_id,
+    Context, Lifecycle, Loss, process_name, push_volume, role_name, side_name, write_connection_id,
+    write_transaction_id,
 };
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
@@ -292,6 +293,7 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
         out.extend_from_slice(b",\"anomalies\":");
         push_list(out, facts.anomalies.iter().map(|a| a.as_str()));
     }
+    push_volume(out, t);
     out.push(b'}');
 }
 

@@ -136,6 +136,8 @@ fn documents() -> Vec<Value> {
     (r6.headers, r6.frame) = (v6.headers, Some(5));
     let mut swapped = transaction(Some(v6), Some(r6));
     swapped.inner.peer_process = full().inner.process;
+    swapped.sample_rate = crate::volume::Rate::new(0.25).unwrap();
+    swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();
     write_loss(
         &mut out,
@@ -178,7 +180,7 @@ fn values_have_the_types_of_the_list() {
             (Value::Object(members), None) => members.iter().for_each(|(key, member)| {
                 check(member, &if name.is_empty() { key.clone() } else { format!("{name}.{key}") });
             }),
-            (Value::Number(_), Some("long")) | (Value::Bool(_), Some("boolean")) => {}
+            (Value::Number(_), Some("long" | "double")) | (Value::Bool(_), Some("boolean")) => {}
             (Value::String(_), Some("keyword" | "wildcard" | "date" | "ip")) => {}
             (value, kind) => panic!("{name} of type {kind:?} is {value}"),
         }

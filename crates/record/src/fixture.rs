@@ -9,6 +9,7 @@ use crate::transaction::{
     Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
     StartLine, Transaction, Version,
 };
+use crate::volume::{LeftOut, Rate};
 
 /// 2026-11-24T18:36:51.123456789Z.
 pub(crate) const TIME_NS: u64 = 1_795_545_411_123_456_789;
@@ -87,7 +88,13 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         incomplete: Vec::new(),
         anomalies: Vec::new(),
     };
-    Transaction { inner, features: Features::default(), redacted: Vec::new() }
+    Transaction {
+        inner,
+        features: Features::default(),
+        redacted: Vec::new(),
+        sample_rate: Rate::ALL,
+        lines_left_out: LeftOut::default(),
+    }
 }
 
 /// A transaction with something in every member that can have something.

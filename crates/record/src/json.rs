@@ -1,10 +1,11 @@
 //! One line of JSON per record (`--format json`).
 //!
 //! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
-//! line; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
+//! line, but for those that tell what settings of the volume did; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
 //! are written as `\u…`, which JSON reads back as the same.
 
 use std::fmt;
+use std::io::Write as _;
 
 use crate::event::{ConnectionId, ProcessRef};
 use crate::json_features::push_features;
@@ -16,6 +17,7 @@ use crate::json_text::{
 use crate::transaction::{
     Line, Message, Process, RawTransaction, Role, Side, Span, StartLine, Transaction, Version,
 };
+use crate::volume::Rate;
 
 /// What a process reference stands for. Names of executables and cgroups are looked up by the binary, which may use
 /// the file system, and are kept by it.
@@ -127,7 +129,24 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");
     push_list(out, facts.anomalies.iter().map(|a| a.as_str()));
+    push_volume(out, t);
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends what the settings of the volume did to the record, each only if they did: those who set nothing pay nothing.
+pub(crate) fn push_volume(out: &mut Vec<u8>, t: &Transaction) {
+    if t.sample_rate() != Rate::ALL {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, ",\"sample_rate\":{}", t.sample_rate());
+    }
+    let left_out = t.lines_left_out();
+    if !left_out.is_none() {
+        out.extend_from_slice(b",\"lines_left_out\":{\"request\":");
+        push_number(out, left_out.request);
+        out.extend_from_slice(b",\"response\":");
+        push_number(out, left_out.response);
+        out.push(b'}');
+    }
 }
 
 /// Appends a request or a final response, or null where none was seen.

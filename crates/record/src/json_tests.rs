@@ -88,6 +88,18 @@ fn what_is_absent_is_null_and_every_member_is_there() {
 }
 
 #[test]
+fn the_volume_is_told_only_where_something_is_left_out() {
+    let mut t = full();
+    assert!(!line(&t).contains("sample_rate") && !line(&t).contains("lines_left_out"));
+    t.sample_rate = Rate::new(0.1).unwrap();
+    assert!(line(&t).contains(r#","sample_rate":0.1}"#));
+    t.lines_left_out = crate::volume::LeftOut { request: 3, response: 0 };
+    assert_eq!(parsed(&t)["lines_left_out"], json!({"request": 3, "response": 0}));
+    t.sample_rate = Rate::SMALLEST;
+    assert_eq!(parsed(&t)["sample_rate"], 0.000_001);
+}
+
+#[test]
 fn protocol_is_the_requests_and_else_the_responses() {
     let mut old = response(200, b"OK", &[], &[]);
     old.version = Version::Http10;

@@ -23,3 +23,4 @@ pub mod printable;
 pub mod redact;
 pub mod time;
 pub mod transaction;
+pub mod volume;

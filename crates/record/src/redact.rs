@@ -30,6 +30,7 @@ use crate::features::{self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, Patter
 use crate::transaction::{
     Anomaly, IncompleteReason, Line, Message, RawTransaction, Side, Span, StartLine, Transaction,
 };
+use crate::volume::{LeftOut, Rate};
 use fingerprint::Fingerprinter;
 use memo::Memo;
 use policy::Class;
@@ -145,7 +146,13 @@ impl Redactor {
         if let Some(message) = &mut raw.response {
             self.message(message, response, &mut out);
         }
-        Transaction { inner: raw, features: out.features, redacted: out.redacted }
+        Transaction {
+            inner: raw,
+            features: out.features,
+            redacted: out.redacted,
+            sample_rate: Rate::ALL,
+            lines_left_out: LeftOut::default(),
+        }
     }
 
     fn message(&mut self, message: &mut Message, trust: Trust, out: &mut Yield) {

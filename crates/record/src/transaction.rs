@@ -14,13 +14,14 @@
 //! ```compile_fail
 //! // Nor can a redacted one be made by hand.
 //! use headtrail_record::transaction::{RawTransaction, Transaction};
-//! fn leak(raw: RawTransaction) -> Transaction { Transaction { inner: raw, features: Default::default(), redacted: vec![] } }
+//! fn leak(raw: RawTransaction) -> Transaction { Transaction { inner: raw, features: Default::default(), redacted: vec![], ..todo!() } }
 //! ```
 
 use std::fmt;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
+use crate::volume::{LeftOut, Rate};
 
 /// A run of bytes in a message's text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -355,6 +356,8 @@ pub struct Transaction {
     pub(crate) inner: RawTransaction,
     pub(crate) features: Features,
     pub(crate) redacted: Vec<String>,
+    pub(crate) sample_rate: Rate,
+    pub(crate) lines_left_out: LeftOut,
 }
 
 impl Transaction {
@@ -374,6 +377,18 @@ impl Transaction {
     #[must_use]
     pub fn redacted(&self) -> &[String] {
         &self.redacted
+    }
+
+    /// The part of its kind that is recorded: this one stands for 1/rate of them.
+    #[must_use]
+    pub fn sample_rate(&self) -> Rate {
+        self.sample_rate
+    }
+
+    /// How many lines the settings of the volume left out.
+    #[must_use]
+    pub fn lines_left_out(&self) -> LeftOut {
+        self.lines_left_out
     }
 
     /// Time of the record: first byte of the request, else of the response. Nanoseconds since the Unix epoch.

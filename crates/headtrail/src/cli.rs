@@ -20,6 +20,9 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Tells what works on this host, and why not
     Doctor,
+    /// Tells names of executables to the recorder, which has no right to look at them
+    #[command(name = crate::names::COMMAND, hide = true)]
+    HelperNames,
 }
 
 /// `headtrail watch`

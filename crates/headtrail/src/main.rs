@@ -8,7 +8,14 @@ mod cli;
 mod doctor;
 mod exit;
 mod key;
+// Called by the daemon only.
+#[allow(dead_code)]
+mod names;
+#[allow(dead_code)]
+mod notify;
 mod processes;
+#[allow(dead_code)]
+mod sandbox;
 mod signals;
 mod summary;
 mod text;
@@ -19,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::exit::Failure;
 
 fn main() -> ExitCode {
     // clap ends with 2 for what it does not know and with 0 for help.
@@ -26,6 +34,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Watch(options) => watch::run(&options),
         Command::Doctor => doctor::run(),
+        Command::HelperNames => names::serve().map_err(Failure::refused),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

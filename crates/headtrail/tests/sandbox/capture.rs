@@ -1,0 +1,101 @@
+//! A capture that goes on after privileges are gone.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use headtrail_assemble::{Assembler, Limits};
+use headtrail_capture::filter::Filter;
+use headtrail_capture::{Capture, Options};
+use headtrail_record::event::Event;
+use headtrail_record::json::Processes;
+use headtrail_testkit::process::Watch;
+use headtrail_testkit::server::{Nginx, NginxOptions};
+use headtrail_testkit::{Signal, TempDir};
+use serde_json::json;
+
+use crate::common::{self, DEADLINE, curl};
+use crate::names::Names;
+use crate::processes::ProcessTable;
+use crate::sandbox::{Plan, drop_privileges};
+
+/// As `run` does it: start, give up, then threads and the loop. Writes a line of JSON for each transaction.
+pub fn run(data_dir: &Path, filter: &str) -> ExitCode {
+    let filter = Filter::parse(filter).unwrap();
+    let capture = Capture::start(Options { filter: Some(filter), ring_bytes: None }).unwrap();
+    let processes = ProcessTable::with(Names::start().unwrap());
+    let (stop, stopper) = std::io::pipe().unwrap();
+    signal_hook::low_level::pipe::register(Signal::INT.as_raw(), stopper).unwrap();
+    let works = || capture.exercise();
+    let plan = Plan { user: Some(crate::USER), data_dir, read: &[], connect_ports: &[], works: &works };
+    let report = drop_privileges(&plan).unwrap();
+    assert_eq!(report.capabilities, [""; 0], "{report:?}");
+    // What is set holds for threads that are started later.
+    std::thread::spawn(move || follow(capture, processes, &stop)).join().unwrap();
+    ExitCode::SUCCESS
+}
+
+fn follow(mut capture: Capture, mut processes: ProcessTable, stop: &std::io::PipeReader) {
+    capture.exercise().unwrap();
+    let mut assembler = Assembler::new(Limits::default());
+    eprintln!("headtrail: watching");
+    let mut seen = Vec::new();
+    loop {
+        capture.read(1 << 20, |event| {
+            if let Event::Peer { process, .. } = event {
+                processes.learn(process);
+            }
+            assembler.event(event, &mut |raw| seen.push(raw));
+        });
+        for resync in assembler.take_resyncs() {
+            capture.resync(&resync);
+        }
+        capture.release();
+        for raw in seen.drain(..) {
+            let mut exe = |of: Option<_>| {
+                let of = of?;
+                processes.learn(&of);
+                processes.process(&of).and_then(|process| process.executable.clone())
+            };
+            println!("{}", json!({ "server": exe(raw.process), "client": exe(raw.peer_process) }));
+        }
+        capture.wait(stop.as_fd(), Duration::from_millis(100));
+        if matches!(rustix::io::ioctl_fionread(stop), Ok(n) if n > 0) {
+            break;
+        }
+    }
+    println!(
+        "{}",
+        json!({ "resyncs": capture.counters().resyncs, "requests": capture.counters().requests_read })
+    );
+}
+
+/// Real traffic, with a pipeline that the kernel asks back about.
+pub fn goes_on() {
+    if !Nginx::available() || !common::has("curl") {
+        return;
+    }
+    let nginx = Nginx::start(&NginxOptions::default());
+    let data_dir = TempDir::new().unwrap();
+    let mut command = crate::myself();
+    command.arg("capture").arg(data_dir.path()).arg(format!("port {}", nginx.address().port()));
+    let watch = Watch::start(command);
+    let url = format!("http://{}/", nginx.address());
+    for _ in 0..3 {
+        common::run(curl(&[&url, "-o", "/dev/null"]).stderr(Stdio::inherit()));
+    }
+    assert!(watch.wait_for(DEADLINE, |records| records.len() >= 3), "{}", watch.stderr());
+    let start = Instant::now();
+    let finished = watch.stop();
+    assert!(start.elapsed() < DEADLINE && finished.status.success(), "{}", finished.stderr);
+    assert_eq!(finished.records.len(), 4, "{:?} {:?}", finished.records, finished.other_lines);
+    for record in &finished.records[..3] {
+        let name =
+            |key: &str| record[key].as_str().and_then(|path| path.rsplit('/').next()).map(str::to_owned);
+        assert_eq!(name("server").as_deref(), Some("nginx"), "{record}");
+        // One that has ended is null.
+        assert!(name("client").is_none_or(|client| client == "curl"), "{record}");
+    }
+    println!("{}", finished.records[3]);
+}

@@ -9,9 +9,11 @@ use crate::{Result, cargo_command, generated, output};
 
 /// Writes the pages, or compares them.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let pages = [generated("docs/fields.md", &fields(), check, "docs"), {
-        cli().and_then(|text| generated("docs/cli.md", &text, check, "docs"))
-    }];
+    let pages = [
+        generated("docs/fields.md", &fields(), check, "docs"),
+        cli().and_then(|text| generated("docs/cli.md", &text, check, "docs")),
+        headtrail(&["metrics-page"]).and_then(|text| generated("docs/metrics.md", &text, check, "docs")),
+    ];
     let wrong: Vec<String> = pages.into_iter().filter_map(std::result::Result::err).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
@@ -62,9 +64,15 @@ fn cli() -> Result<String> {
 }
 
 fn help(command: &[&str]) -> Result<String> {
+    let text = headtrail(&[command, &["--help"]].concat())?;
+    Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect())
+}
+
+/// What the program prints.
+fn headtrail(arguments: &[&str]) -> Result<String> {
     let mut cargo: Command = cargo_command();
+    cargo.args(["run", "--quiet", "--locked", "--package", "headtrail", "--"]).args(arguments);
     // Help is as wide as the terminal, so it is given none.
-    cargo.args(["run", "--quiet", "--locked", "--package", "headtrail", "--"]).args(command).arg("--help");
     cargo.env("COLUMNS", "110");
-    Ok(output(&mut cargo)?.lines().map(|line| format!("{}\n", line.trim_end())).collect())
+    output(&mut cargo)
 }

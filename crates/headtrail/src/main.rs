@@ -8,6 +8,8 @@ mod cli;
 mod doctor;
 mod exit;
 mod key;
+#[allow(dead_code)]
+mod metrics;
 // Called by the daemon only.
 #[allow(dead_code)]
 mod names;
@@ -17,9 +19,14 @@ mod processes;
 #[allow(dead_code)]
 mod sandbox;
 mod signals;
+#[allow(dead_code)]
+mod snapshot;
+mod status;
 mod summary;
 mod text;
 mod watch;
+#[allow(dead_code)]
+mod web;
 
 use std::process::ExitCode;
 
@@ -34,6 +41,11 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Watch(options) => watch::run(&options),
         Command::Doctor => doctor::run(),
+        Command::Status(options) => status::run(&options),
+        Command::MetricsPage => {
+            print!("{}", metrics::page());
+            Ok(())
+        }
         Command::HelperNames => names::serve().map_err(Failure::refused),
     };
     match result {

@@ -83,6 +83,7 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
     ("open a TCP socket",                           Done),
     ("listen on a TCP port",                        Denied),
     ("connect to the TCP port of the plan",         Done),
+    ("look a name up",                              Done),
     ("connect to another TCP port",                 Denied),
     ("listen on a Unix socket of the data directory", Done),
 ];
@@ -213,6 +214,7 @@ fn attempt(name: &str, data_dir: &Path, ports: [u16; 2]) -> io::Result<()> {
         "open a TCP socket" => raw_socket(AddressFamily::INET6, SocketType::STREAM),
         "listen on a TCP port" => TcpListener::bind("127.0.0.1:0").map(drop),
         "connect to the TCP port of the plan" => TcpStream::connect(("127.0.0.1", ports[0])).map(drop),
+        "look a name up" => std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)).map(drop),
         "connect to another TCP port" => TcpStream::connect(("127.0.0.1", ports[1])).map(drop),
         "listen on a Unix socket of the data directory" => {
             let path = data_dir.join("test.sock");

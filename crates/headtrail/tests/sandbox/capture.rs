@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use headtrail_assemble::{Assembler, Limits};
 use headtrail_capture::filter::Filter;
@@ -18,7 +18,9 @@ use serde_json::json;
 use crate::common::{self, DEADLINE, curl};
 use crate::names::Names;
 use crate::processes::ProcessTable;
-use crate::sandbox::{Plan, drop_privileges};
+use crate::sandbox::{Plan, Report, drop_privileges};
+use crate::snapshot::{Board, Snapshot};
+use crate::web;
 
 /// As `run` does it: start, give up, then threads and the loop. Writes a line of JSON for each transaction.
 pub fn run(data_dir: &Path, filter: &str) -> ExitCode {
@@ -27,20 +29,32 @@ pub fn run(data_dir: &Path, filter: &str) -> ExitCode {
     let processes = ProcessTable::with(Names::start().unwrap());
     let (stop, stopper) = std::io::pipe().unwrap();
     signal_hook::low_level::pipe::register(Signal::INT.as_raw(), stopper).unwrap();
+    let http = web::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = http.local_addr().unwrap();
     let works = || capture.exercise();
     let plan = Plan { user: Some(crate::USER), data_dir, read: &[], connect_ports: &[], works: &works };
     let report = drop_privileges(&plan).unwrap();
     assert_eq!(report.capabilities, [""; 0], "{report:?}");
+    let board = Board::default();
+    let status = web::bind_status(data_dir).unwrap();
+    let _server = web::start(Some(http), Some(status), &board).unwrap();
+    println!("{}", json!({ "web": address.to_string() }));
     // What is set holds for threads that are started later.
-    std::thread::spawn(move || follow(capture, processes, &stop)).join().unwrap();
+    std::thread::spawn(move || follow(capture, processes, &stop, &board, &report)).join().unwrap();
     ExitCode::SUCCESS
 }
 
-fn follow(mut capture: Capture, mut processes: ProcessTable, stop: &std::io::PipeReader) {
+fn follow(
+    mut capture: Capture,
+    mut processes: ProcessTable,
+    stop: &std::io::PipeReader,
+    board: &Board,
+    report: &Report,
+) {
     capture.exercise().unwrap();
     let mut assembler = Assembler::new(Limits::default());
     eprintln!("headtrail: watching");
-    let mut seen = Vec::new();
+    let (mut seen, mut transactions) = (Vec::new(), 0);
     loop {
         capture.read(1 << 20, |event| {
             if let Event::Peer { process, .. } = event {
@@ -52,6 +66,8 @@ fn follow(mut capture: Capture, mut processes: ProcessTable, stop: &std::io::Pip
             capture.resync(&resync);
         }
         capture.release();
+        transactions += seen.len() as u64;
+        board.put(Snapshot { transactions, sandbox: report.clone(), ..Snapshot::default() });
         for raw in seen.drain(..) {
             let mut exe = |of: Option<_>| {
                 let of = of?;
@@ -85,17 +101,34 @@ pub fn goes_on() {
     for _ in 0..3 {
         common::run(curl(&[&url, "-o", "/dev/null"]).stderr(Stdio::inherit()));
     }
-    assert!(watch.wait_for(DEADLINE, |records| records.len() >= 3), "{}", watch.stderr());
-    let start = Instant::now();
+    assert!(watch.wait_for(DEADLINE, |records| records.len() >= 4), "{}", watch.stderr());
+    answers(watch.records()[0]["web"].as_str().unwrap(), data_dir.path());
     let finished = watch.stop();
-    assert!(start.elapsed() < DEADLINE && finished.status.success(), "{}", finished.stderr);
-    assert_eq!(finished.records.len(), 4, "{:?} {:?}", finished.records, finished.other_lines);
-    for record in &finished.records[..3] {
+    assert!(finished.status.success(), "{}", finished.stderr);
+    let [_, transactions @ .., last] = &finished.records[..] else { panic!("{:?}", finished.records) };
+    assert_eq!(transactions.len(), 3, "{:?} {:?}", finished.records, finished.other_lines);
+    for record in transactions {
         let name =
             |key: &str| record[key].as_str().and_then(|path| path.rsplit('/').next()).map(str::to_owned);
         assert_eq!(name("server").as_deref(), Some("nginx"), "{record}");
         // One that has ended is null.
         assert!(name("client").is_none_or(|client| client == "curl"), "{record}");
     }
-    println!("{}", finished.records[3]);
+    println!("{last}");
+    assert!(!data_dir.path().join(web::STATUS_SOCKET).exists());
+}
+
+/// Its other threads are as restricted, and do their work.
+fn answers(web: &str, data_dir: &Path) {
+    let metrics = common::run(&mut curl(&[&format!("http://{web}/metrics")]));
+    assert!(metrics.contains("\nheadtrail_transactions_total 3\n"), "{metrics}");
+    let status = common::run(common::headtrail().arg("status").arg("--data-dir").arg(data_dir));
+    println!("{status}");
+    for line in
+        ["transactions  3\n", "user          daemon (1:1)\n", "capabilities  none\n", "seccomp       on\n"]
+    {
+        assert!(status.contains(line), "{line} is not in {status}");
+    }
+    let other = common::output(common::headtrail().arg("status").arg("--data-dir").arg("/nowhere"));
+    assert_eq!(other.status.code(), Some(1));
 }

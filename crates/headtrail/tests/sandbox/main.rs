@@ -10,12 +10,18 @@
 mod common;
 #[path = "../../src/exit.rs"]
 mod exit;
+#[path = "../../src/metrics.rs"]
+mod metrics;
 #[path = "../../src/names.rs"]
 mod names;
 #[path = "../../src/processes.rs"]
 mod processes;
 #[path = "../../src/sandbox/mod.rs"]
 mod sandbox;
+#[path = "../../src/snapshot.rs"]
+mod snapshot;
+#[path = "../../src/web.rs"]
+mod web;
 
 mod attempts;
 mod capture;

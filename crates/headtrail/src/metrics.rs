@@ -23,6 +23,9 @@ enum Value {
     Nanoseconds(u64),
 }
 
+/// Takes the label values and the number of each sample.
+type Each<'a> = dyn FnMut(&[&str], Value) + 'a;
+
 /// The definition of a metric.
 struct Metric {
     name: &'static str,
@@ -30,7 +33,7 @@ struct Metric {
     unit: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
-    samples: fn(&Snapshot, &mut dyn FnMut(&[&str], Value)),
+    samples: fn(&Snapshot, &mut Each<'_>),
 }
 
 use Kind::{Counter, Gauge};
@@ -148,7 +151,7 @@ const METRICS: &[Metric] = &[
     },
 ];
 
-fn counts(counts: &[Count], each: &mut dyn FnMut(&[&str], Value)) {
+fn counts(counts: &[Count], each: &mut Each<'_>) {
     for count in counts {
         each(&[&count.name], Whole(count.count));
     }

@@ -127,7 +127,10 @@ pub(crate) struct Reader {
 
 /// Where the newest snapshot is put up. Clones are the same board.
 #[derive(Clone, Default)]
-pub(crate) struct Board(Arc<Mutex<Option<(Arc<Snapshot>, Instant)>>>);
+pub(crate) struct Board(Arc<Mutex<Option<Posted>>>);
+
+/// A snapshot and when it was put up.
+type Posted = (Arc<Snapshot>, Instant);
 
 impl Board {
     /// Puts a new one up.

@@ -4,7 +4,6 @@
 //! before, it refused every bpf() call without CAP_BPF, those on maps that are already open, too. So the calls of the
 //! running capture are tried with an empty effective set, then with CAP_BPF: the kernel is asked, not its version.
 
-use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,
@@ -45,17 +44,12 @@ pub(super) fn needed(
     Err(refused("capabilities", &format_args!("the capture does not work with what would be kept: {last}")))
 }
 
-/// What is not in the bounding set cannot come back by running a program either.
-pub(super) fn shrink_bounding_set(keep: CapabilitySet, notes: &mut Vec<String>) {
+/// What is not in the bounding set cannot come back by running a program either. Without CAP_SETPCAP it stays, and
+/// `no_new_privs` does the same.
+pub(super) fn shrink_bounding_set(keep: CapabilitySet) {
     for (_, capability) in CapabilitySet::all().difference(keep).iter_names() {
-        match remove_capability_from_bounding_set(capability) {
-            // Newer than this kernel.
-            Ok(()) | Err(Errno::INVAL) => {}
-            Err(error) => {
-                notes.push(format!("the bounding set stays as it is: {error} (no CAP_SETPCAP)"));
-                return;
-            }
-        }
+        // Those that this kernel does not know are refused.
+        let _ = remove_capability_from_bounding_set(capability);
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn drop_privileges(plan: &Plan<'_>) -> Result<Report, Failure> {
     if let Some(account) = identity.account() {
         hand_over::data_dir(plan.data_dir, account, &mut notes);
     }
-    capabilities::shrink_bounding_set(keep, &mut notes);
+    capabilities::shrink_bounding_set(keep);
     let identity = user::become_it(identity, keep, &mut notes)?;
     capabilities::set(keep)?;
     rustix::thread::set_no_new_privs(true).map_err(|e| refused("no_new_privs", &e))?;
@@ -90,7 +90,7 @@ pub(crate) fn restrict_names_helper() -> Result<(), Failure> {
     no_dumps()?;
     let permitted = rustix::thread::capabilities(None).map_err(|e| refused("capabilities", &e))?.permitted;
     let keep = permitted & CapabilitySet::SYS_PTRACE;
-    capabilities::shrink_bounding_set(keep, &mut Vec::new());
+    capabilities::shrink_bounding_set(keep);
     capabilities::set(keep)?;
     rustix::thread::set_no_new_privs(true).map_err(|e| refused("no_new_privs", &e))?;
     match syscalls::restrict_to_links() {

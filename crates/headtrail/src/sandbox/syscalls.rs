@@ -141,7 +141,7 @@ const SOCKET_KIND: u64 = 0xf;
 #[rustfmt::skip]
 const LINKS: &[c_long] = &[
     libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_futex, libc::SYS_read, libc::SYS_write,
-    libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_readlinkat, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group,
+    libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_readlinkat, libc::SYS_fcntl, libc::SYS_close, libc::SYS_exit, libc::SYS_exit_group,
     libc::SYS_rt_sigreturn, libc::SYS_sigaltstack, libc::SYS_getrandom,
 ];
 #[cfg(target_arch = "x86_64")]

@@ -100,7 +100,7 @@ pub(super) fn identity(asked: Option<&str>) -> Result<Identity, Failure> {
     let groups = std::ffi::CString::new(user.name.as_str())
         .ok()
         .and_then(|name| getgrouplist(&name, user.gid).ok())
-        .map_or_else(|| vec![user.gid], |groups| groups);
+        .unwrap_or_else(|| vec![user.gid]);
     Ok(Identity::Account(Account {
         name: user.name,
         uid: Uid::from_raw(user.uid.as_raw()),

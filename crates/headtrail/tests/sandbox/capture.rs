@@ -1,8 +1,9 @@
 //! A capture that goes on after privileges are gone.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use headtrail_assemble::{Assembler, Limits};
@@ -87,22 +88,47 @@ fn follow(
     );
 }
 
-/// Real traffic, with a pipeline that the kernel asks back about.
+/// Started by root, which becomes another user.
 pub fn goes_on() {
     if !Nginx::available() || !common::has("curl") {
         return;
     }
-    let nginx = Nginx::start(&NginxOptions::default());
     let data_dir = TempDir::new().unwrap();
-    let mut command = crate::myself();
-    command.arg("capture").arg(data_dir.path()).arg(format!("port {}", nginx.address().port()));
+    records(crate::myself(), data_dir.path());
+}
+
+/// Started as packaging/headtrail.service does it: by its user, with the capabilities that loading takes.
+pub fn goes_on_unprivileged() {
+    const CAPABILITIES: &str = "+bpf,+perfmon,+net_admin,+sys_ptrace";
+    if !Nginx::available() || !common::has("curl") || !common::has("setpriv") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().join("data");
+    let program = folder.path().join("program");
+    std::fs::create_dir(&data_dir).unwrap();
+    std::os::unix::fs::chown(&data_dir, Some(1), Some(1)).unwrap();
+    // The folder of the build may be closed to others.
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for open in [folder.path(), &program] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", crate::USER, "--regid", crate::USER, "--clear-groups"]);
+    command.args(["--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES]).arg(&program);
+    records(command, &data_dir);
+}
+
+fn records(mut command: Command, data_dir: &Path) {
+    let nginx = Nginx::start(&NginxOptions::default());
+    command.arg("capture").arg(data_dir).arg(format!("port {}", nginx.address().port()));
     let watch = Watch::start(command);
     let url = format!("http://{}/", nginx.address());
     for _ in 0..3 {
         common::run(curl(&[&url, "-o", "/dev/null"]).stderr(Stdio::inherit()));
     }
     assert!(watch.wait_for(DEADLINE, |records| records.len() >= 4), "{}", watch.stderr());
-    answers(watch.records()[0]["web"].as_str().unwrap(), data_dir.path());
+    answers(watch.records()[0]["web"].as_str().unwrap(), data_dir);
     let finished = watch.stop();
     assert!(finished.status.success(), "{}", finished.stderr);
     let [_, transactions @ .., last] = &finished.records[..] else { panic!("{:?}", finished.records) };
@@ -115,7 +141,7 @@ pub fn goes_on() {
         assert!(name("client").is_none_or(|client| client == "curl"), "{record}");
     }
     println!("{last}");
-    assert!(!data_dir.path().join(web::STATUS_SOCKET).exists());
+    assert!(!data_dir.join(web::STATUS_SOCKET).exists());
 }
 
 /// Its other threads are as restricted, and do their work.

@@ -51,11 +51,12 @@ fn main() -> ExitCode {
 fn tests(arguments: &[String]) -> ExitCode {
     // As cargo and the harness would be asked: `--list`, or a part of a name.
     let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
         ("a_restricted_process_may_do_what_the_table_says", table),
         ("a_user_who_is_not_there_is_named", missing_user),
         ("the_data_directory_changes_hands_and_nothing_behind_it", hand_over),
         ("the_capture_goes_on_without_privileges", capture::goes_on),
+        ("the_capture_goes_on_when_it_never_was_root", capture::goes_on_unprivileged),
     ];
     for (name, test) in tests {
         if wanted.is_some_and(|part| !name.contains(part.as_str())) {

@@ -13,6 +13,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         generated("docs/fields.md", &fields(), check, "docs"),
         cli().and_then(|text| generated("docs/cli.md", &text, check, "docs")),
         config().and_then(|text| generated("docs/config.md", &text, check, "docs")),
+        headtrail(&["metrics-page"]).and_then(|text| generated("docs/metrics.md", &text, check, "docs")),
     ];
     let wrong: Vec<String> = pages.into_iter().filter_map(std::result::Result::err).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }

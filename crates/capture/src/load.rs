@@ -337,6 +337,18 @@ impl Capture {
         let _ = self.resyncs.update(&key, &value, MapFlags::ANY);
     }
 
+    /// Does with the kernel what a running capture does, to see whether it may: reads counters and tells a place.
+    pub fn exercise(&self) -> Result<(), String> {
+        // No socket has this cookie.
+        let key = [0u8; 16];
+        let counts = self.slots.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY);
+        counts.map_err(|e| format!("counters cannot be read: {e}"))?;
+        self.resyncs
+            .update(&key, &[0; 8], MapFlags::ANY)
+            .and_then(|()| self.resyncs.delete(&key))
+            .map_err(|e| format!("the kernel cannot be told where messages begin: {e}"))
+    }
+
     /// What the kernel's side counted.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -22,6 +22,14 @@ pub(crate) enum Command {
     Doctor,
     /// Checks the config file, or tells what can be in it
     Config(Config),
+    /// Asks the running daemon for its counters, lags and privileges
+    Status(Status),
+    /// Prints docs/metrics.md
+    #[command(hide = true)]
+    MetricsPage,
+    /// Tells names of executables to the recorder, which has no right to look at them
+    #[command(name = crate::names::COMMAND, hide = true)]
+    HelperNames,
 }
 
 /// `headtrail config`
@@ -72,6 +80,27 @@ pub(crate) struct Watch {
     /// Which connections to watch; all when left out
     #[arg(value_name = "FILTER", trailing_var_arg = true)]
     pub(crate) filter: Vec<String>,
+}
+
+/// `headtrail status`
+#[derive(Args)]
+#[command(after_help = "Exit code 1: no daemon runs with this data directory.")]
+pub(crate) struct Status {
+    /// Data directory of the daemon
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/headtrail")]
+    pub(crate) data_dir: PathBuf,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = StatusFormat::Text)]
+    pub(crate) format: StatusFormat,
+}
+
+/// Form of the status.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusFormat {
+    /// For people
+    Text,
+    /// As JSON, for scripts
+    Json,
 }
 
 /// Form of the output.

@@ -9,8 +9,8 @@ use headtrail_capture::filter::FilterError;
 const USAGE: u8 = 2;
 /// The host refuses: privileges, kernel.
 const REFUSED: u8 = 3;
-/// Results could not be written.
-const OUTPUT: u8 = 1;
+/// The answer is no, or results could not be written.
+const NO: u8 = 1;
 
 /// Why the program ends without success.
 #[derive(Debug)]
@@ -32,9 +32,14 @@ impl Failure {
         Self { code: REFUSED, message: message.to_string() }
     }
 
+    /// The answer is no.
+    pub(crate) fn no(message: impl Display) -> Self {
+        Self { code: NO, message: message.to_string() }
+    }
+
     /// Standard output does not take what is written.
     pub(crate) fn output(message: impl Display) -> Self {
-        Self { code: OUTPUT, message: format!("standard output: {message}") }
+        Self { code: NO, message: format!("standard output: {message}") }
     }
 }
 

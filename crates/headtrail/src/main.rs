@@ -9,17 +9,32 @@ mod config;
 mod doctor;
 mod exit;
 mod key;
+#[allow(dead_code)]
+mod metrics;
+// Called by the daemon only.
+#[allow(dead_code)]
+mod names;
+#[allow(dead_code)]
+mod notify;
 mod processes;
+#[allow(dead_code)]
+mod sandbox;
 mod signals;
+#[allow(dead_code)]
+mod snapshot;
+mod status;
 mod summary;
 mod text;
 mod watch;
+#[allow(dead_code)]
+mod web;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::exit::Failure;
 
 fn main() -> ExitCode {
     // clap ends with 2 for what it does not know and with 0 for help.
@@ -28,6 +43,12 @@ fn main() -> ExitCode {
         Command::Watch(options) => watch::run(&options),
         Command::Doctor => doctor::run(),
         Command::Config(options) => config::run(&options),
+        Command::Status(options) => status::run(&options),
+        Command::MetricsPage => {
+            print!("{}", metrics::page());
+            Ok(())
+        }
+        Command::HelperNames => names::serve().map_err(Failure::refused),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,8 @@ use headtrail_record::event::ProcessRef;
 use headtrail_record::json::Processes;
 use headtrail_record::transaction::Process;
 
+use crate::names::Names;
+
 /// Most processes that are kept; past it all are looked up anew.
 const PROCESSES_MAX: usize = 4096;
 
@@ -15,9 +17,16 @@ const PROCESSES_MAX: usize = 4096;
 #[derive(Default)]
 pub(crate) struct ProcessTable {
     known: HashMap<(u32, [u8; 16]), Process, RandomState>,
+    names: Names,
 }
 
 impl ProcessTable {
+    /// With a helper for what this process may not see itself.
+    #[allow(dead_code)] // Called by the daemon only.
+    pub(crate) fn with(names: Names) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// Looks a process up, unless it is known. One that has ended by now keeps what the kernel told of it.
     pub(crate) fn learn(&mut self, of: &ProcessRef) {
         let key = (of.pid, of.name);
@@ -27,7 +36,7 @@ impl ProcessTable {
         if self.known.len() >= PROCESSES_MAX {
             self.known.clear();
         }
-        self.known.insert(key, look_up(of));
+        self.known.insert(key, look_up(of, &mut self.names));
     }
 }
 
@@ -37,7 +46,7 @@ impl Processes for ProcessTable {
     }
 }
 
-fn look_up(of: &ProcessRef) -> Process {
+fn look_up(of: &ProcessRef, names: &mut Names) -> Process {
     let folder = format!("/proc/{}", of.pid);
     let end = of.name.iter().position(|&b| b == 0).unwrap_or(of.name.len());
     let name = String::from_utf8_lossy(&of.name[..end]).into_owned();
@@ -46,8 +55,7 @@ fn look_up(of: &ProcessRef) -> Process {
     if !same {
         return Process { pid: of.pid, name, ..Process::default() };
     }
-    let executable =
-        fs::read_link(format!("{folder}/exe")).ok().map(|path| path.to_string_lossy().into_owned());
+    let executable = names.executable(of.pid);
     let cgroup = fs::read_to_string(format!("{folder}/cgroup"))
         .ok()
         .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)));

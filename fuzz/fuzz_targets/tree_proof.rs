@@ -39,6 +39,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(proof.to_string().as_bytes(), data);
         let _ = proof.verify(&leaf_hash(b""), signer.verifier());
     }
+    // Tiles take a thousand times longer.
+    if data.starts_with(b"c2sp.org/") {
+        return;
+    }
     let (a, b) = (number(data, 1), number(data, 9));
     let (hashes, _) = data.get(17..).unwrap_or_default().as_chunks::<32>();
     let hashes: Vec<_> = hashes.iter().map(|hash| Hash(*hash)).collect();

@@ -1,4 +1,5 @@
 //! What is written here is read, and made alike, by Cloudflare's implementations of tlog-tiles and signed-note.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod tree_common;
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 use tlog_tiles::tlog::{self, HashReader};
 use tlog_tiles::{TileHashReader, TileReader};
-use tree_common::{Files, built, entry, leaves};
+use tree_common::{Files, built, config, entry, leaves};
 
 const TILE_HEIGHT: u8 = 8;
 const ORIGIN: &str = "headtrail/gw1/0123456789abcdef";
@@ -65,7 +66,7 @@ fn sizes() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(config())]
 
     #[test]
     fn tiles_are_theirs(size in sizes()) {

@@ -1,4 +1,5 @@
 //! What must hold for a tree of any size, with checkpoints anywhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod tree_common;
 
@@ -10,7 +11,7 @@ use headtrail_journal::tree::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tree_common::{Files, built, entry, grow, leaves, mth, path, subproof};
+use tree_common::{Files, built, config, entry, grow, leaves, mth, path, subproof};
 
 const SIZE_MAX: u64 = 3000;
 
@@ -26,7 +27,7 @@ fn flipped(hash: &Hash, bit: usize) -> Hash {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(config())]
 
     #[test]
     fn the_root_is_that_of_the_definition(size in sizes()) {
@@ -143,6 +144,18 @@ proptest! {
     }
 
     #[test]
+    fn an_older_checkpoint_restores_from_what_lies_there_now(size in sizes(), older in sizes()) {
+        let older = older.min(size);
+        let (_, mut files) = built(size, &[older]);
+        let (mut expected, _) = built(older, &[]);
+        let mut tree = Tree::restore(&mut files, older, expected.root()).unwrap();
+        grow(&mut tree, size);
+        grow(&mut expected, size);
+        prop_assert_eq!(tree.root(), expected.root());
+        prop_assert_eq!(tree.take_dirty(), expected.take_dirty());
+    }
+
+    #[test]
     fn on_disk_is_what_any_checkpoint_needs_and_nothing_else(size in sizes(), checkpoints in vec(0..SIZE_MAX, 0..6)) {
         let (_, files) = built(size, &checkpoints);
         let mut expected = BTreeSet::new();
@@ -201,7 +214,7 @@ proptest! {
         let hashes: Vec<_> = hashes.into_iter().map(Hash).collect();
         let (index, old_size, size) = (index >> shift, old_size >> shift, size >> shift);
         let included = InclusionProof { index, size, hashes: hashes.clone() };
-        prop_assert!(included.verify(&EMPTY_ROOT, &EMPTY_ROOT).is_err());
+        prop_assert!(included.verify(&leaf_hash(b""), &EMPTY_ROOT).is_err());
         let consistent = ConsistencyProof { old_size: old_size.max(1), size, hashes };
         let _ = consistent.verify(&EMPTY_ROOT, &EMPTY_ROOT);
     }
@@ -233,6 +246,8 @@ impl TileSource for Huge {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn proofs_hold_in_trees_of_any_size(size in 1..=TREE_SIZE_MAX, index: u64, old: u64, shift in 0..63_u32) {
         let size = (size >> shift).max(1);
@@ -276,6 +291,22 @@ fn of_an_empty_tree_only_the_empty_root_is_known() {
     assert_eq!(nothing(7).verify(&other, &other), Err(ProofError::OldRoot));
     assert_eq!(nothing(0).verify(&EMPTY_ROOT, &EMPTY_ROOT), Ok(()));
     assert_eq!(nothing(0).verify(&EMPTY_ROOT, &other), Err(ProofError::Root));
+}
+
+#[test]
+fn a_proof_that_ends_or_begins_on_another_level_is_too_short() {
+    let leaves = leaves(512);
+    let root = mth(&leaves);
+    let (_, mut files) = built(512, &[]);
+    // A node is not a leaf, although its hashes lead to the root.
+    let mut included = InclusionProof::make(&mut files, 300, 512).unwrap();
+    included.index /= 2;
+    included.hashes.remove(0);
+    assert_eq!(included.verify(&mth(&leaves[300..302]), &root), Err(ProofError::Length));
+    // The root of the left half is not the root of all.
+    let mut consistent = ConsistencyProof::make(&mut files, 128, 512).unwrap();
+    consistent.hashes.pop();
+    assert_eq!(consistent.verify(&mth(&leaves[..128]), &mth(&leaves[..256])), Err(ProofError::Length));
 }
 
 /// The test tree of Certificate Transparency's reference implementation, with its roots and proofs.

@@ -1,4 +1,5 @@
 //! Notes, checkpoints and proofs as texts: one spelling, and nothing that is not signed is believed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod tree_common;
 
@@ -9,7 +10,7 @@ use headtrail_journal::tree::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tree_common::{built, entry};
+use tree_common::{built, config, entry};
 
 const ORIGIN: &str = "headtrail/gw1/0123456789abcdef";
 
@@ -241,6 +242,8 @@ fn what_is_no_log_proof_is_refused() {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn no_bit_of_a_signed_checkpoint_can_be_changed(seed: [u8; 32], size in 0..=TREE_SIZE_MAX, root: [u8; 32], bit: usize) {
         let signer = Signer::new(ORIGIN, &seed).unwrap();

@@ -7,6 +7,13 @@ use std::io;
 use headtrail_journal::tree::{
     EMPTY_ROOT, ENTRY_BYTES, Hash, TileFile, TileSource, Tree, leaf_hash, node_hash,
 };
+use proptest::test_runner::Config as ProptestConfig;
+
+/// A quarter of the usual number of cases, since the definitions hash whole trees; more with `PROPTEST_CASES`.
+pub fn config() -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: default.cases / 4, failure_persistence: None, ..default }
+}
 
 /// Files by path; counts what is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

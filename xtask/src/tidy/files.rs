@@ -10,11 +10,12 @@ const RATCHET: &str = "xtask/ratchet.txt";
 const RATCHET_SLACK_LINES: usize = 50;
 
 /// Where the environment may be read, and what for. Everything else is an option or config.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("crates/capture/build.rs", "cargo says where to put the skeletons"),
     ("crates/capture/src/filter/tests/kernel.rs", "CI: nothing may be skipped there"),
     ("crates/headtrail/src/watch.rs", "NO_COLOR"),
     ("crates/headtrail/tests/", "PATH: which programs are there"),
+    ("crates/journal/src/model_tests.rs", "which seeds to run"),
     ("crates/testkit/", "CI: nothing may be skipped there; more seeds in soak tests"),
     ("xtask/", "cargo says which cargo runs"),
 ];

@@ -29,7 +29,7 @@ pub(crate) const TYPE_BITS: u32 = 32;
 const HEADER_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(BLOCK_BYTES <= RAW_BYTES_MAX && RAW_BYTES_MAX < STORED_BYTES_MAX);
-const _: () = assert!(RAW_BYTES_MAX <= u32::MAX as usize && STORED_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(STORED_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(
     (SEGMENT_HEADER_BYTES + BLOCK_HEADER_BYTES + STORED_BYTES_MAX) as u64 <= SEGMENT_BYTES_MAX,
     "the largest block has to fit into a segment of its own"

@@ -111,14 +111,14 @@ fn fields_that_are_never_written_are_no_header() {
     assert!(changed(&|_| {}).is_ok());
     for change in [
         |header: &mut BlockHeader| header.records = 0,
-        |header| header.records = header.raw_bytes + 1,
-        |header| header.stored_bytes = 0,
-        |header| header.stored_bytes = STORED_BYTES_MAX as u32 + 1,
-        |header| header.raw_bytes = RAW_BYTES_MAX as u32 + 1,
-        |header| header.codec = Codec::Raw,
-        |header| header.first_time_ns = header.last_time_ns + 1,
-        |header| header.block = u64::MAX,
-        |header| header.first_record = u64::MAX,
+        |header: &mut BlockHeader| header.records = header.raw_bytes + 1,
+        |header: &mut BlockHeader| header.stored_bytes = 0,
+        |header: &mut BlockHeader| header.stored_bytes = STORED_BYTES_MAX as u32 + 1,
+        |header: &mut BlockHeader| header.raw_bytes = RAW_BYTES_MAX as u32 + 1,
+        |header: &mut BlockHeader| header.codec = Codec::Raw,
+        |header: &mut BlockHeader| header.first_time_ns = header.last_time_ns + 1,
+        |header: &mut BlockHeader| header.block = u64::MAX,
+        |header: &mut BlockHeader| header.first_record = u64::MAX,
     ] {
         assert!(matches!(changed(&change), Err(HeaderError::Wrong(_))));
     }

@@ -35,7 +35,7 @@ pub trait Lock: Send {}
 /// An open file. There is no place in it: offsets are arguments.
 pub trait File: Send {
     /// Bytes in it.
-    fn len(&self) -> Result<u64>;
+    fn size(&self) -> Result<u64>;
     /// Reads what is there from `offset` on; fewer bytes than asked for only at its end.
     fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<usize>;
     /// Writes some of `head` followed by `body`, and says how much. Two slices, so that a block is written with its header, but not
@@ -114,7 +114,7 @@ pub fn read_small(storage: &dyn Storage, path: &str, bytes_max: usize) -> Result
     };
     let too_long =
         || Error::Corrupt { file: path.to_owned(), offset: bytes_max as u64, what: "longer than it may be" };
-    let len = usize::try_from(file.len()?).ok().filter(|len| *len <= bytes_max).ok_or_else(too_long)?;
+    let len = usize::try_from(file.size()?).ok().filter(|len| *len <= bytes_max).ok_or_else(too_long)?;
     let mut bytes = vec![0; len];
     let read = file.read_at(0, &mut bytes)?;
     bytes.truncate(read);

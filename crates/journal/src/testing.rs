@@ -47,7 +47,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -57,12 +57,12 @@ impl Random {
 
     /// A number below `end`; 0 if that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % (end as u64).max(1)) as usize
+        (self.number() % (end as u64).max(1)) as usize
     }
 
     /// True in so many of 1,000 cases.
     pub fn chance(&mut self, per_mille: u32) -> bool {
-        self.next() % 1_000 < u64::from(per_mille)
+        self.number() % 1_000 < u64::from(per_mille)
     }
 }
 
@@ -470,7 +470,7 @@ impl FaultyFile {
 }
 
 impl File for FaultyFile {
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         Ok(self.state()?.inodes[self.inode].seen.len() as u64)
     }
 

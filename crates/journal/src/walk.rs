@@ -114,6 +114,7 @@ pub struct Damage {
 
 /// What comes next.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub enum Step {
     /// A block.
     Block(Placed),
@@ -136,6 +137,7 @@ struct Open {
 }
 
 /// What is found at a place.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Found {
     Whole(BlockHeader, BlockHeaderBytes),
     End,
@@ -161,6 +163,8 @@ pub(crate) struct Walk {
     segment: Option<Open>,
     /// Place and length of the file where a search found nothing: it is searched again only when there is more.
     fruitless: Option<(u64, u64)>,
+    /// Place whose damage was told up to the limit; its end may be found later.
+    given_up: Option<u64>,
 }
 
 impl Walk {
@@ -178,6 +182,7 @@ impl Walk {
             previous: None,
             segment: None,
             fruitless: None,
+            given_up: None,
         }
     }
 
@@ -188,7 +193,7 @@ impl Walk {
 
     /// Where it stands in a segment, and that segment's length.
     pub(crate) fn place(&self) -> Result<(u64, u64)> {
-        self.segment.as_ref().map_or(Ok((0, 0)), |open| Ok((open.offset, open.file.len()?)))
+        self.segment.as_ref().map_or(Ok((0, 0)), |open| Ok((open.offset, open.file.size()?)))
     }
 
     /// The block that is given next.
@@ -269,6 +274,7 @@ impl Walk {
         if number != self.wanted || self.expected != self.wanted {
             self.expect(number, None, None);
         }
+        (self.fruitless, self.given_up) = (None, None);
         self.record = self.record.or(header.ok().map(|header| header.first_record));
         self.segment = Some(Open {
             file,
@@ -293,7 +299,7 @@ impl Walk {
 
     /// Whether a place holds the block that is expected there.
     fn look(&mut self, open: &Open, offset: u64) -> Result<Found> {
-        let len = open.file.len()?;
+        let len = open.file.size()?;
         if offset == 0 {
             return Ok(open.wrong.map_or(Found::End, Found::Wrong));
         }
@@ -335,7 +341,10 @@ impl Walk {
         if self.has_news(&open)? {
             return Ok(None);
         }
-        let to = open.following.or(self.limit.filter(|limit| self.expected < *limit));
+        let to = match (open.following, self.limit) {
+            (Some(following), Some(limit)) => Some(following.min(limit)),
+            (following, limit) => following.or(limit.filter(|limit| self.expected < *limit)),
+        };
         let step = match to {
             Some(to) => self.give_up(&open, "blocks are missing", to)?,
             None => None,
@@ -351,8 +360,13 @@ impl Walk {
         if self.has_news(&open)? {
             return Ok((None, true));
         }
-        let len = open.file.len()?;
+        let len = open.file.size()?;
         let found = if self.fruitless == Some((open.offset, len)) { None } else { self.search(&open, len)? };
+        if found.is_none() {
+            self.fruitless = Some((open.offset, len));
+        }
+        // What lies behind the limit may still become another block.
+        let found = found.filter(|(_, header)| self.limit.is_none_or(|limit| header.block <= limit));
         if let Some((offset, header)) = found {
             let step = self.damage(&open, what, header.block, Some(header.first_record));
             self.expect(header.block, Some(header.first_record), None);
@@ -360,14 +374,15 @@ impl Walk {
             self.segment = Some(open);
             return Ok((step, true));
         }
-        self.fruitless = Some((open.offset, len));
         if let Some(following) = open.following {
-            return Ok((self.give_up(&open, what, following)?, true));
+            let to = self.limit.map_or(following, |limit| limit.min(following));
+            return Ok((self.give_up(&open, what, to)?, true));
         }
         let step = match self.limit.filter(|limit| self.expected < *limit) {
             Some(limit) => self.give_up(&open, what, limit)?,
             None => None,
         };
+        self.given_up = step.as_ref().map(|_| open.offset).or(self.given_up);
         self.segment = Some(open);
         Ok((step, false))
     }
@@ -384,8 +399,7 @@ impl Walk {
     fn damage(&mut self, open: &Open, what: &'static str, to: u64, record: Option<u64>) -> Option<Step> {
         let from = self.expected.max(self.wanted);
         // What lies before the wanted block is not of interest; what was given up already is not told again when its end is found.
-        let given_up = self.fruitless.is_some_and(|(offset, _)| offset == open.offset);
-        let told = to > from || (to == from && !given_up);
+        let told = to > from || (to == from && self.given_up != Some(open.offset));
         let known = record.zip(self.record).filter(|_| from == self.expected);
         self.wanted = self.wanted.max(to);
         told.then(|| {
@@ -422,7 +436,7 @@ impl Walk {
                     return Ok(Some(found));
                 }
             }
-            if read < chunk.len() {
+            if from + read as u64 >= len || read < BLOCK_MAGIC.len() {
                 break;
             }
             from += (read - BLOCK_MAGIC.len() + 1) as u64;

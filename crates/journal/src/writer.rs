@@ -493,7 +493,7 @@ fn missing(survey: &Survey, file: String) -> Damage {
 fn make_durable(storage: &dyn Storage, path: &str) -> Result<()> {
     let mut file = storage.open(path, true)?;
     if file.sync().is_err() {
-        let len = file.len()?;
+        let len = file.size()?;
         let mut buffer = vec![0; COPY_BYTES];
         storage::replace_by(storage, path, |to| {
             let mut at = 0;
@@ -521,7 +521,7 @@ fn closed_segments(storage: &dyn Storage, journal: &[u8; 16]) -> Result<Vec<Segm
             first_block,
             first_record: header.map(|header| header.first_record),
             created_ns: header.map(|header| header.created_ns),
-            bytes: file.len()?,
+            bytes: file.size()?,
         });
     }
     Ok(segments)

@@ -149,7 +149,7 @@ fn row_torn_is_cut_and_its_length_told() {
 #[test]
 fn row_wrong_is_kept_and_a_segment_begins_behind_it() {
     // In the segment's header; in the first block's header; in its records.
-    for (at, lost) in [(20, vec![2..2]), (64 + 20, vec![2..3]), (64 + 162, vec![2..3])] {
+    for (at, lost) in [(20, 2..2), (64 + 20, 2..3), (64 + 162, 2..3)] {
         let (disk, signed) = journal(4);
         change(&disk, &segment_path(2), |bytes| bytes[at] ^= 1);
         let before = disk.bytes(&segment_path(2)).unwrap();
@@ -158,8 +158,8 @@ fn row_wrong_is_kept_and_a_segment_begins_behind_it() {
         let [damage] = &opened.damage[..] else { panic!("{opened:?}") };
         assert_eq!((&damage.file, damage.offset), (&segment_path(2), if at < 64 { 0 } else { 64 }));
         assert_eq!(disk.bytes(&segment_path(2)).unwrap(), before);
-        let whole = (0..5).filter(|block| !lost[0].contains(block)).collect();
-        assert_eq!(blocks(&disk), (whole, lost));
+        let whole = (0..5).filter(|block| !lost.contains(block)).collect();
+        assert_eq!(blocks(&disk), (whole, vec![lost]));
         assert_eq!(goes_on(&disk, &signed).0.damage, []);
     }
 }
@@ -181,7 +181,8 @@ fn row_fewer_than_signed_cuts_nothing_and_begins_at_signed() {
         assert_eq!((opened.act, next), (Act::BehindKnown, 5));
         assert_eq!((opened.synced.records, &opened.damage[0].blocks), (header.next_record(), &(lost..5)));
         assert_eq!(disk.bytes(&segment_path(2)).unwrap(), before);
-        assert_eq!(blocks(&disk), ((0..lost).chain([5]).collect(), vec![lost..5]));
+        let gone = lost..5;
+        assert_eq!(blocks(&disk), ((0..lost).chain([5]).collect(), vec![gone]));
     }
     // With no segment left at all.
     for segment in [0, 2, 4] {
@@ -311,7 +312,7 @@ fn retention_removes_whole_segments_but_never_the_last() {
     assert_eq!(writer.retain(none, Some(3), NOW).unwrap().blocks, 0..2);
     let removed = writer.set_free(1, Some(3)).unwrap();
     assert_eq!((removed.blocks, removed.undelivered_blocks), (2..4, 1));
-    assert_eq!(writer.retain(none, None, NOW).unwrap(), Removed::default());
+    assert!(writer.retain(none, None, NOW).unwrap().blocks.is_empty());
     writer.append(packed("not synced"), NOW).unwrap();
     assert_eq!(writer.bytes(), disk.bytes(&segment_path(4)).unwrap().len() as u64);
     drop(writer);

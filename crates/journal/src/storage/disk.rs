@@ -139,7 +139,7 @@ impl DiskFile {
 }
 
 impl File for DiskFile {
-    fn len(&self) -> Result<u64> {
+    fn size(&self) -> Result<u64> {
         self.done(self.file.metadata().map(|metadata| metadata.len()))
     }
 

@@ -74,6 +74,13 @@ pub enum Error {
         /// The first block that is missing.
         block: u64,
     },
+    /// Opening failed when a part of the last segment had been cut off or removed already. It is told here, because the next opening does not see it.
+    Opening {
+        /// What was found and done until then.
+        opened: Box<crate::writer::Opened>,
+        /// Why it failed.
+        source: Box<Error>,
+    },
     /// A cursor that belongs to another journal.
     OtherOrigin {
         /// The cursor's file.
@@ -105,6 +112,7 @@ impl Error {
     pub fn trouble(&self) -> DiskTrouble {
         match self {
             Self::Disk { trouble, .. } => *trouble,
+            Self::Opening { source, .. } => source.trouble(),
             _ => DiskTrouble::Other,
         }
     }
@@ -138,6 +146,7 @@ impl fmt::Display for Error {
                     "{file}: neither it nor the segments tell the hash of block {block}; the tree cannot go on"
                 )
             }
+            Self::Opening { source, .. } => write!(f, "{source}"),
             Self::OtherOrigin { file, origin } => {
                 write!(f, "{file}: it belongs to another journal, {origin}")
             }
@@ -155,6 +164,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Disk { source, .. } => Some(source),
+            Self::Opening { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::Error;
 use crate::block::BlockBuilder;
 use crate::cursor::{self, Position};
 use crate::format::{BlockHeader, BlockHeaderBytes, Hash, leaf_hash};
@@ -60,6 +61,8 @@ struct Run {
     now: u64,
     rots: bool,
     reader_at: u64,
+    /// An opening failed and told that it had cut something off.
+    told_while_opening: bool,
     /// What happened, for a seed that fails.
     log: Vec<String>,
 }
@@ -100,6 +103,7 @@ impl Run {
             now: 1_000,
             rots,
             reader_at: 0,
+            told_while_opening: false,
             log: Vec::new(),
         }
     }
@@ -258,7 +262,8 @@ impl Run {
     fn open(&mut self) -> Check {
         match Writer::open(self.storage(), options(), &self.model, self.now) {
             Err(error) => {
-                self.log.push(format!("open: {error}"));
+                self.log.push(format!("open: {error:?}"));
+                self.told_while_opening |= matches!(error, Error::Opening { .. });
                 // What is seen may not be what is durable now: the page asks for a new start of the host.
                 self.crash();
                 Ok(())
@@ -275,6 +280,7 @@ impl Run {
         let found = opened.synced.blocks;
         let rotten = self.disk.is_rotten();
         let told = !opened.damage.is_empty() || !opened.cut.is_empty() || opened.unclean;
+        let told = told || std::mem::take(&mut self.told_while_opening);
         if found < self.model.acknowledged {
             ensure!(rotten && told, "{} of {} acknowledged blocks are gone", found, self.model.acknowledged);
         }

@@ -240,6 +240,13 @@ impl FaultyDisk {
         if let Some(byte) = inode.durable.get_mut(at) {
             *byte ^= bit;
         }
+        for change in &mut inode.pending {
+            if let Change::Write { offset, bytes } = change
+                && let Some(byte) = at.checked_sub(*offset).and_then(|at| bytes.get_mut(at))
+            {
+                *byte ^= bit;
+            }
+        }
         state.rotten = true;
         true
     }

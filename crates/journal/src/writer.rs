@@ -179,8 +179,15 @@ impl Writer {
             tiles_again: false,
             synced: Synced::default(),
         };
-        let (next, current) = recover(&storage, journal, tree, &mut opened)?;
-        let mut closed = closed_segments(&*storage, &journal)?;
+        let recovered = recover(&storage, journal, tree, &mut opened)
+            .and_then(|recovered| Ok((recovered, closed_segments(&*storage, &journal)?)));
+        let ((next, current), mut closed) = match recovered {
+            Ok(recovered) => recovered,
+            Err(error) if opened.cut.is_empty() => return Err(error),
+            Err(error) => {
+                return Err(Error::Opening { opened: Box::new(opened), source: Box::new(error) });
+            }
+        };
         if current.is_some() {
             closed.pop();
         }
@@ -449,8 +456,8 @@ fn recover(
         }
         if act == Act::Cut {
             let mut file = storage.open(&path, true)?;
-            file.truncate(survey.end)?;
             opened.cut.push(Cut { file: path.clone(), offset: survey.end, bytes: cut });
+            file.truncate(survey.end)?;
         }
         if survey.last.is_some() {
             make_durable(&**storage, &path)?;

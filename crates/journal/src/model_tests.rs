@@ -28,6 +28,9 @@ const ORIGIN: &str = "headtrail/model/0123456789abcdef";
 struct Model {
     /// Each block that was taken and is not known to be lost: first sequence number, records, entry.
     blocks: BTreeMap<u64, (u64, Vec<Vec<u8>>, BlockHeaderBytes)>,
+    /// Blocks that were not acknowledged and not found at the last opening: a crash may bring them back, since cutting was not durable either, as
+    /// long as no other block got their number.
+    gone: BTreeMap<u64, (u64, Vec<Vec<u8>>, BlockHeaderBytes)>,
     /// Blocks before this one were said to be durable.
     acknowledged: u64,
     /// Blocks before this one may have been removed.
@@ -177,6 +180,7 @@ impl Run {
             return Ok(());
         };
         self.log.push(format!("append {}: {:?}", appended.block, writer.trouble()));
+        self.model.gone.clear();
         self.model.entries.insert(appended.block, appended.header);
         let before =
             self.model.blocks.insert(appended.block, (appended.first_record, records, appended.header));
@@ -296,7 +300,12 @@ impl Run {
         // What was not durable may be lost, also with something behind it that is there.
         self.model.told.extend(opened.damage.iter().map(|damage| (damage.file.clone(), damage.offset)));
         self.model.may_be_lost.extend(opened.damage.iter().flat_map(|damage| damage.blocks.clone()));
-        self.model.blocks.retain(|block, _| *block < found);
+        let mut gone = self.model.blocks.split_off(&found);
+        gone.append(&mut self.model.gone.split_off(&found));
+        for (block, back) in std::mem::replace(&mut self.model.gone, gone) {
+            self.model.entries.entry(block).or_insert(back.2);
+            self.model.blocks.entry(block).or_insert(back);
+        }
         self.model.entries.retain(|block, _| *block < found);
         if let Some((block, (first, records, _))) = self.model.blocks.last_key_value()
             && block + 1 == found

@@ -16,6 +16,7 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("crates/headtrail/src/notify.rs", "systemd says where it wants to be told"),
     ("crates/headtrail/src/watch.rs", "NO_COLOR"),
     ("crates/headtrail/tests/", "PATH: which programs are there"),
+    ("crates/journal/src/model_tests.rs", "which seeds to run"),
     ("crates/testkit/", "CI: nothing may be skipped there; more seeds in soak tests"),
     ("xtask/", "cargo says which cargo runs"),
 ];

@@ -2,7 +2,7 @@
 //!
 //! Place in the data's way: `capture` yields [`event::Event`]s; `assemble` turns them into
 //! [`transaction::RawTransaction`]s; [`redact`] turns those into [`transaction::Transaction`]s, the only
-//! form that can be written or printed. [`json`] and [`ecs`] are how records
+//! form that can be written or printed. [`proto`] is how records lie in a journal, [`json`] and [`ecs`] how they
 //! are shown. No I/O and no clock in this crate: bytes and time are arguments.
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ mod json_text;
 pub mod packet;
 pub mod packet_text;
 pub mod printable;
+pub mod proto;
 pub mod record;
 pub mod redact;
 pub mod time;

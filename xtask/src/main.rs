@@ -4,6 +4,7 @@
 
 mod abi;
 mod docs;
+mod proto;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 cargo xtask TASK
 
-  check          fmt, clippy, tidy, abi --check, docs --check
+  check          fmt, clippy, tidy, abi --check, proto --check, docs --check
   tidy           what no compiler looks at: crate arrows, file sizes, links and the like
   abi [--check]  write crates/capture/src/abi.rs from src/bpf/abi.h, or compare
+  proto [--check] write crates/record/src/proto/v1.rs from proto/headtrail/v1/record.proto, or compare
   docs [--check] write the generated pages of docs/, or compare
 ";
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["abi"] => abi::run(false),
         ["abi", "--check"] => abi::run(true),
+        ["proto"] => proto::run(false),
+        ["proto", "--check"] => proto::run(true),
         ["docs"] => docs::run(false),
         ["docs", "--check"] => docs::run(true),
         [] | ["help" | "-h" | "--help"] => {
@@ -53,7 +57,7 @@ type Step = fn() -> Result<()>;
 
 /// Does every step, also after one that failed, so that one run tells all.
 fn check() -> Result<()> {
-    let steps: [(&str, Step); 5] = [
+    let steps: [(&str, Step); 6] = [
         ("fmt", || cargo(&["fmt", "--all", "--check"], "run `cargo fmt --all`")),
         ("clippy", || {
             let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
@@ -61,6 +65,7 @@ fn check() -> Result<()> {
         }),
         ("tidy", tidy::run),
         ("abi", || abi::run(true)),
+        ("proto", || proto::run(true)),
         ("docs", || docs::run(true)),
     ];
     let mut failed = Vec::new();

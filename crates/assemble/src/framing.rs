@@ -6,32 +6,34 @@ use headtrail_record::transaction::Anomaly;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Anomalies(u16);
 
+/// All that assembly finds; the place of each is its bit.
+const ALL: [Anomaly; 12] = [
+    Anomaly::MalformedHead,
+    Anomaly::TooManyLines,
+    Anomaly::LengthAndEncoding,
+    Anomaly::LengthsDiffer,
+    Anomaly::LengthInvalid,
+    Anomaly::EncodingNotChunked,
+    Anomaly::ChunkInvalid,
+    Anomaly::ObsFold,
+    Anomaly::BareLf,
+    Anomaly::UnexpectedResponse,
+    Anomaly::OverlapDiffers,
+    Anomaly::StrayBytes,
+];
+
 impl Anomalies {
     pub(crate) fn add(&mut self, anomaly: Anomaly) {
-        self.0 |= 1 << anomaly as u16;
+        self.0 |= ALL.iter().position(|known| *known == anomaly).map_or(0, |bit| 1 << bit);
     }
 
     /// Appends those that `list` has not.
     pub(crate) fn append_to(self, list: &mut Vec<Anomaly>) {
-        const ALL: [Anomaly; 12] = [
-            Anomaly::MalformedHead,
-            Anomaly::TooManyLines,
-            Anomaly::LengthAndEncoding,
-            Anomaly::LengthsDiffer,
-            Anomaly::LengthInvalid,
-            Anomaly::EncodingNotChunked,
-            Anomaly::ChunkInvalid,
-            Anomaly::ObsFold,
-            Anomaly::BareLf,
-            Anomaly::UnexpectedResponse,
-            Anomaly::OverlapDiffers,
-            Anomaly::StrayBytes,
-        ];
         if self.0 == 0 {
             return;
         }
-        for anomaly in ALL {
-            if self.0 & (1 << anomaly as u16) != 0 && !list.contains(&anomaly) {
+        for (bit, anomaly) in ALL.into_iter().enumerate() {
+            if self.0 & (1 << bit) != 0 && !list.contains(&anomaly) {
                 list.push(anomaly);
             }
         }

@@ -202,6 +202,7 @@ pub(crate) fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Co
         match facts.role {
             Role::Server => "← ",
             Role::Client => "→ ",
+            Role::Unknown(_) => "? ",
         },
     );
     let name = facts.process.as_ref().map(|p| name_of(p, context));
@@ -310,7 +311,7 @@ fn write_marks(pen: &mut Pen<'_>, t: &Transaction) {
         pen.paint(Paint::Magenta, &format!("✂ {} ", incomplete(entry)));
     }
     for anomaly in &t.facts().anomalies {
-        pen.paint(Paint::Yellow, &format!("! {} ", anomaly.as_str()));
+        pen.paint(Paint::Yellow, &format!("! {} ", anomaly.name()));
     }
     for hit in t.features().patterns.iter().filter(|hit| hit.kind == PatternKind::Attack) {
         pen.painted(Paint::Red, |out| {
@@ -325,9 +326,9 @@ fn write_marks(pen: &mut Pen<'_>, t: &Transaction) {
 fn incomplete(entry: &Incomplete) -> String {
     match entry.reason {
         IncompleteReason::ResponseMissing | IncompleteReason::RequestMissing => {
-            entry.reason.as_str().to_owned()
+            entry.reason.name().into_owned()
         }
-        reason => format!("{}:{}", side_name(entry.side), reason.as_str()),
+        reason => format!("{}:{}", side_name(entry.side), reason.name()),
     }
 }
 
@@ -376,7 +377,7 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
         note(pen, &[b"incomplete: ", incomplete(entry).as_bytes(), at.as_bytes()]);
     }
     for anomaly in &facts.anomalies {
-        note(pen, &[b"anomaly: ", anomaly.as_str().as_bytes()]);
+        note(pen, &[b"anomaly: ", anomaly.name().as_bytes()]);
     }
 }
 
@@ -396,7 +397,7 @@ fn write_features(pen: &mut Pen<'_>, t: &Transaction) {
         note(pen, &[format!("key in {}: {}", shape.place.name, shape.provider).as_bytes()]);
     }
     for hit in &features.patterns {
-        note(pen, &[format!("{} in {}: {}", hit.kind.as_str(), hit.place.name, hit.class).as_bytes()]);
+        note(pen, &[format!("{} in {}: {}", hit.kind.name(), hit.place.name, hit.class).as_bytes()]);
     }
 }
 
@@ -418,6 +419,7 @@ fn write_message(pen: &mut Pen<'_>, mark: char, message: &Message, from: Endpoin
     let version: &[u8] = match message.version {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
+        Version::Unknown(_) => b"HTTP/?",
     };
     match message.start {
         StartLine::Request { method, target } => {

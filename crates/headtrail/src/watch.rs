@@ -11,7 +11,8 @@ use headtrail_capture::filter::Filter;
 use headtrail_capture::{Capture, Options};
 use headtrail_record::ecs;
 use headtrail_record::event::Event;
-use headtrail_record::json::{self, Context, Loss};
+use headtrail_record::json::{self, Context};
+use headtrail_record::record::Loss;
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::transaction::RawTransaction;
 
@@ -98,8 +99,8 @@ impl Told {
             }
             let loss = Loss {
                 time_ns: now_ns,
-                stage: lost.stage,
-                reason: lost.reason,
+                stage: lost.stage.into(),
+                reason: lost.reason.into(),
                 count: new,
                 since_ns: self.since_ns,
                 until_ns: now_ns,

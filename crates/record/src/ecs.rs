@@ -20,8 +20,7 @@ use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
 use crate::json::{
-    Context, Lifecycle, Loss, process_name, push_volume, role_name, side_name, write_connection_id,
-    write_transaction_id,
+    Context, process_name, push_volume, side_name, write_connection_id, write_transaction_id,
 };
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
@@ -29,7 +28,12 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_ip, push_list, push_number, push_str,
     push_string, push_time,
 };
-use crate::transaction::{Line, Message, Process, RawTransaction, Role, StartLine, Transaction, Version};
+use crate::transaction::{Line, Message, Process, RawTransaction, Role, StartLine, Transaction};
+
+pub use crate::ecs_records::{
+    write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
+    write_unknown,
+};
 
 /// The version of the schema that the documents follow.
 pub const ECS_VERSION: &str = "9.0.0";
@@ -58,7 +62,7 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
 }
 
 /// Appends what all documents begin with, up to the open `event`.
-fn push_head(out: &mut Vec<u8>, time_ns: u64, dataset: &str) {
+pub(crate) fn push_head(out: &mut Vec<u8>, time_ns: u64, dataset: &str) {
     out.extend_from_slice(b"{\"@timestamp\":");
     push_time(out, time_ns);
     out.extend_from_slice(b",\"ecs\":{\"version\":");
@@ -124,6 +128,7 @@ fn push_network(out: &mut Vec<u8>, facts: &RawTransaction) {
         match facts.role {
             Role::Server => "ingress",
             Role::Client => "egress",
+            Role::Unknown(_) => "unknown",
         },
     );
     out.extend_from_slice(b",\"community_id\":\"");
@@ -136,13 +141,7 @@ fn push_http(out: &mut Vec<u8>, facts: &RawTransaction) {
         return;
     };
     out.extend_from_slice(b",\"http\":{\"version\":");
-    push_str(
-        out,
-        match version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
-        },
-    );
+    push_str(out, &version.name());
     if let Some(request) = &facts.request {
         let charset = Charset::of_message(request);
         out.extend_from_slice(b",\"request\":{\"method\":");
@@ -248,7 +247,7 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     out.extend_from_slice(b",\"headtrail\":{\"connection\":\"");
     write_connection_id(out, context.run, facts.connection);
     out.extend_from_slice(b"\",\"role\":");
-    push_str(out, role_name(facts.role));
+    push_str(out, &facts.role.name());
     out.extend_from_slice(b",\"phase\":\"whole\"");
     if let Some(request) = &facts.request {
         out.extend_from_slice(b",\"request\":");
@@ -286,12 +285,12 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     }
     if !t.redacted().is_empty() {
         out.extend_from_slice(b",\"redacted\":");
-        push_list(out, t.redacted().iter().map(String::as_str));
+        push_list(out, t.redacted());
     }
     push_incomplete(out, facts);
     if !facts.anomalies.is_empty() {
         out.extend_from_slice(b",\"anomalies\":");
-        push_list(out, facts.anomalies.iter().map(|a| a.as_str()));
+        push_list(out, facts.anomalies.iter().map(|a| a.name()));
     }
     push_volume(out, t);
     out.push(b'}');
@@ -387,7 +386,7 @@ fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
     for entry in &facts.incomplete {
         comma(out, &mut first);
         out.extend_from_slice(b"{\"reason\":");
-        push_str(out, entry.reason.as_str());
+        push_str(out, &entry.reason.name());
         out.extend_from_slice(b",\"side\":");
         push_str(out, side_name(entry.side));
         if let Some(at) = entry.at {
@@ -397,47 +396,6 @@ fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
         out.push(b'}');
     }
     out.push(b']');
-}
-
-/// Appends a loss as a document, with the line end.
-pub fn write_loss(out: &mut Vec<u8>, loss: &Loss) {
-    push_head(out, loss.time_ns, "loss");
-    out.extend_from_slice(b",\"start\":");
-    push_time(out, loss.since_ns);
-    out.extend_from_slice(b",\"end\":");
-    push_time(out, loss.until_ns);
-    out.extend_from_slice(b"},\"headtrail\":{\"loss\":{\"stage\":");
-    push_str(out, loss.stage);
-    out.extend_from_slice(b",\"reason\":");
-    push_str(out, loss.reason);
-    out.extend_from_slice(b",\"count\":");
-    push_number(out, loss.count);
-    out.extend_from_slice(b"}}}\n");
-}
-
-/// Appends a lifecycle record as a document, with the line end.
-pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle) {
-    push_head(out, lifecycle.time_ns, "lifecycle");
-    out.extend_from_slice(b",\"action\":");
-    push_str(out, lifecycle.event);
-    out.extend_from_slice(b"},\"headtrail\":{\"lifecycle\":{\"version\":");
-    push_str(out, lifecycle.version);
-    if let Some(filter) = lifecycle.filter {
-        out.extend_from_slice(b",\"filter\":");
-        push_str(out, filter);
-    }
-    if !lifecycle.details.is_empty() {
-        out.extend_from_slice(b",\"details\":{");
-        let mut first = true;
-        for (name, value) in lifecycle.details {
-            comma(out, &mut first);
-            push_str(out, name);
-            out.push(b':');
-            push_str(out, value);
-        }
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"}}}\n");
 }
 
 #[cfg(test)]

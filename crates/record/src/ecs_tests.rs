@@ -139,19 +139,7 @@ fn documents() -> Vec<Value> {
     swapped.sample_rate = crate::volume::Rate::new(0.25).unwrap();
     swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();
-    write_loss(
-        &mut out,
-        &Loss { time_ns: 3, stage: "ring", reason: "full", count: 7, since_ns: 1, until_ns: 2 },
-    );
-    let details = [("redaction", "default")];
-    let start = Lifecycle {
-        time_ns: 0,
-        event: "start",
-        version: "0.1.0",
-        filter: Some("port 80"),
-        details: &details,
-    };
-    write_lifecycle(&mut out, &start);
+    fixture::others().iter().for_each(|record| write_record(&mut out, record));
     let others = serde_json::Deserializer::from_slice(&out).into_iter().map(Result::unwrap);
     [parsed(&whole), parsed(&full()), parsed(&swapped), parsed(&transaction(None, None))]
         .into_iter()

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::{GeneralPurpose, URL_SAFE_NO_PAD as BASE64U
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::record::{Text, unknown};
 use crate::transaction::Side;
 
 /// Most entries of each list of [`Features`]; what comes later in the transaction is not listed.
@@ -95,13 +96,15 @@ pub enum KidClass {
     Path,
     /// Anything else.
     Odd,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
 }
 
 impl KidClass {
     /// The name in records.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Text {
+        Text::Borrowed(match self {
             Self::Empty => "empty",
             Self::Uuid => "uuid",
             Self::Number => "number",
@@ -111,7 +114,8 @@ impl KidClass {
             Self::Url => "url",
             Self::Path => "path",
             Self::Odd => "odd",
-        }
+            Self::Unknown(number) => return unknown(number),
+        })
     }
 
     fn of(kid: &str) -> Self {
@@ -174,16 +178,19 @@ pub enum PatternKind {
     Secret,
     /// An attack on the server; what it hit stays, unless it is also a secret.
     Attack,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
 }
 
 impl PatternKind {
     /// The name in records.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Text {
+        Text::Borrowed(match self {
             Self::Secret => "secret",
             Self::Attack => "attack",
-        }
+            Self::Unknown(number) => return unknown(number),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::{Basic, Features, Jwt, KeyShape, KidClass, PatternHit, PatternKind, Place};
 use crate::json::Processes;
+use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record, Unknown, Unread};
 use crate::transaction::{
     Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
     StartLine, Transaction, Version,
@@ -196,4 +197,58 @@ impl Processes for Known {
     fn process(&self, of: &ProcessRef) -> Option<&Process> {
         (of.pid == self.0.pid).then_some(&self.0)
     }
+}
+
+/// A record of every type but transactions, with every member.
+pub(crate) fn others() -> Vec<Record> {
+    let process = Process {
+        pid: 812,
+        name: "nginx".to_owned(),
+        executable: Some("/usr/sbin/nginx".to_owned()),
+        cgroup: Some("/docker/0a1b".to_owned()),
+        container: Some("0a1b".to_owned()),
+    };
+    let tls = Unread {
+        what: "tls".into(),
+        why: "library_not_known".into(),
+        place: "0.0.0.0:443".into(),
+        process: Some(process),
+        count: 7,
+    };
+    let unix = Unread { what: "unix".into(), why: "no_hook".into(), count: 1, ..Unread::default() };
+    vec![
+        Record::Loss(Loss {
+            time_ns: 3,
+            stage: "ring".into(),
+            reason: "full".into(),
+            count: 7,
+            since_ns: 1,
+            until_ns: 2,
+        }),
+        Record::Lifecycle(Lifecycle {
+            time_ns: TIME_NS,
+            event: "start".into(),
+            version: "0.1.0".into(),
+            filter: Some("port \"80\"".into()),
+            config_hash: Some([0xab; 32]),
+            redaction: Some("fingerprint".into()),
+            off_ns: Some((1, 2)),
+            details: vec![("host".into(), "gw1".into())],
+        }),
+        Record::Annotation(Annotation {
+            time_ns: TIME_NS,
+            record: "0123456789ab-beef-3".into(),
+            fact: "route".into(),
+            details: vec![("route_id".into(), "17".into())],
+        }),
+        Record::Coverage(Coverage { time_ns: TIME_NS, unread: vec![tls, unix] }),
+        Record::Checkpoint(Checkpoint {
+            time_ns: TIME_NS,
+            origin: "headtrail/gw1/0123456789abcdef".into(),
+            size: 4711,
+            root: [0xcd; 32],
+            signature: vec![0xef; 68],
+        }),
+        Record::Unknown(Unknown { kind: Kind(17), time_ns: 5, bytes: vec![0x8a, 1, 0] }),
+    ]
 }

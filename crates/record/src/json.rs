@@ -1,4 +1,4 @@
-//! One line of JSON per record (`--format json`).
+//! One line of JSON per record (`--format json`): transactions here, the other types in `json_records`.
 //!
 //! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
 //! line, but for those that tell what settings of the volume did; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
@@ -14,8 +14,11 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
     push_optional_number, push_optional_str, push_str, push_string, push_time,
 };
-use crate::transaction::{
-    Line, Message, Process, RawTransaction, Role, Side, Span, StartLine, Transaction, Version,
+use crate::transaction::{Line, Message, Process, RawTransaction, Side, Span, StartLine, Transaction};
+
+pub use crate::json_records::{
+    write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
+    write_unknown,
 };
 use crate::volume::Rate;
 
@@ -63,15 +66,6 @@ pub fn write_transaction_id(out: &mut Vec<u8>, run: u64, t: &RawTransaction) {
     push_number(out, t.number);
 }
 
-/// The name of a role in records.
-#[must_use]
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Server => "server",
-        Role::Client => "client",
-    }
-}
-
 /// The name of a side in records.
 #[must_use]
 pub fn side_name(side: Side) -> &'static str {
@@ -95,17 +89,20 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     out.extend_from_slice(b"\",\"phase\":\"whole\",\"connection\":\"");
     write_connection_id(out, context.run, facts.connection);
     out.extend_from_slice(b"\",\"same_as\":null,\"role\":");
-    push_str(out, role_name(facts.role));
+    push_str(out, &facts.role.name());
     out.extend_from_slice(b",\"source\":");
     push_endpoint(out, facts.source);
     out.extend_from_slice(b",\"destination\":");
     push_endpoint(out, facts.destination);
     out.extend_from_slice(b",\"protocol\":");
-    out.extend_from_slice(match facts.request.as_ref().or(facts.response.as_ref()).map(|m| m.version) {
-        Some(Version::Http10) => b"\"http/1.0\"",
-        Some(Version::Http11) => b"\"http/1.1\"",
-        None => b"null",
-    });
+    match facts.request.as_ref().or(facts.response.as_ref()).map(|m| m.version.name()) {
+        Some(version) => {
+            out.extend_from_slice(b"\"http/");
+            out.extend_from_slice(version.as_bytes());
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
     out.extend_from_slice(b",\"stream\":null,\"request\":");
     push_message(out, facts.request.as_ref());
     out.extend_from_slice(b",\"interim\":[");
@@ -124,11 +121,11 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     out.extend_from_slice(b",\"tls\":null,\"features\":");
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
-    push_list(out, t.redacted().iter().map(String::as_str));
+    push_list(out, t.redacted());
     out.extend_from_slice(b",\"incomplete\":");
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");
-    push_list(out, facts.anomalies.iter().map(|a| a.as_str()));
+    push_list(out, facts.anomalies.iter().map(|a| a.name()));
     push_volume(out, t);
     out.extend_from_slice(b"}\n");
 }
@@ -232,7 +229,7 @@ fn push_timing(out: &mut Vec<u8>, t: &Transaction) {
 }
 
 /// Appends a process, or null where there is none.
-pub(crate) fn push_process(out: &mut Vec<u8>, of: Option<&ProcessRef>, processes: &dyn Processes) {
+fn push_process(out: &mut Vec<u8>, of: Option<&ProcessRef>, processes: &dyn Processes) {
     let Some(reference) = of else {
         out.extend_from_slice(b"null");
         return;
@@ -264,13 +261,13 @@ pub fn process_name(of: &ProcessRef) -> &[u8] {
 }
 
 /// Appends the reasons why a record is not whole.
-pub(crate) fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
+fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
     out.push(b'[');
     let mut first = true;
     for entry in &facts.incomplete {
         comma(out, &mut first);
         out.extend_from_slice(b"{\"reason\":");
-        push_str(out, entry.reason.as_str());
+        push_str(out, &entry.reason.name());
         out.extend_from_slice(b",\"side\":");
         push_str(out, side_name(entry.side));
         out.extend_from_slice(b",\"at\":");
@@ -278,76 +275,6 @@ pub(crate) fn push_incomplete(out: &mut Vec<u8>, facts: &RawTransaction) {
         out.push(b'}');
     }
     out.push(b']');
-}
-
-/// Something was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Loss<'a> {
-    /// When this was told, nanoseconds since the Unix epoch.
-    pub time_ns: u64,
-    /// Where it was lost.
-    pub stage: &'a str,
-    /// Why.
-    pub reason: &'a str,
-    /// How many.
-    pub count: u64,
-    /// Begin of the time in which it was lost, nanoseconds since the Unix epoch.
-    pub since_ns: u64,
-    /// Its end.
-    pub until_ns: u64,
-}
-
-/// Appends a loss as a line, with the line end.
-pub fn write_loss(out: &mut Vec<u8>, loss: &Loss) {
-    out.extend_from_slice(b"{\"type\":\"loss\",\"time\":");
-    push_time(out, loss.time_ns);
-    out.extend_from_slice(b",\"stage\":");
-    push_str(out, loss.stage);
-    out.extend_from_slice(b",\"reason\":");
-    push_str(out, loss.reason);
-    out.extend_from_slice(b",\"count\":");
-    push_number(out, loss.count);
-    out.extend_from_slice(b",\"since\":");
-    push_time(out, loss.since_ns);
-    out.extend_from_slice(b",\"until\":");
-    push_time(out, loss.until_ns);
-    out.extend_from_slice(b"}\n");
-}
-
-/// Something happened to the recorder itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lifecycle<'a> {
-    /// When, nanoseconds since the Unix epoch.
-    pub time_ns: u64,
-    /// What: `start`, `stop` and the like.
-    pub event: &'a str,
-    /// Version of the recorder.
-    pub version: &'a str,
-    /// The filter in force, as it was given; None for everything.
-    pub filter: Option<&'a str>,
-    /// Further facts, as names and values.
-    pub details: &'a [(&'a str, &'a str)],
-}
-
-/// Appends a lifecycle record as a line, with the line end.
-pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle) {
-    out.extend_from_slice(b"{\"type\":\"lifecycle\",\"time\":");
-    push_time(out, lifecycle.time_ns);
-    out.extend_from_slice(b",\"event\":");
-    push_str(out, lifecycle.event);
-    out.extend_from_slice(b",\"version\":");
-    push_str(out, lifecycle.version);
-    out.extend_from_slice(b",\"filter\":");
-    push_optional_str(out, lifecycle.filter);
-    out.extend_from_slice(b",\"details\":{");
-    let mut first = true;
-    for (name, value) in lifecycle.details {
-        comma(out, &mut first);
-        push_str(out, name);
-        out.push(b':');
-        push_str(out, value);
-    }
-    out.extend_from_slice(b"}}\n");
 }
 
 #[cfg(test)]

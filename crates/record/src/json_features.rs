@@ -59,7 +59,7 @@ fn push_jwt(out: &mut Vec<u8>, jwt: &Jwt) {
     open(out, &jwt.place);
     member(out, "alg", jwt.alg.as_deref(), push_str);
     member(out, "typ", jwt.typ.as_deref(), push_str);
-    member(out, "kid", jwt.kid.map(|kid| kid.as_str()), push_str);
+    member(out, "kid", jwt.kid, |out, kid| push_str(out, &kid.name()));
     member(out, "jku_host", jwt.jku_host.as_deref(), push_str);
     member(out, "expires_unix_s", jwt.expires_unix_s, |out, value| {
         if value < 0 {
@@ -87,7 +87,7 @@ fn push_key_shape(out: &mut Vec<u8>, shape: &KeyShape) {
 
 fn push_pattern(out: &mut Vec<u8>, hit: &PatternHit) {
     open(out, &hit.place);
-    member(out, "kind", Some(hit.kind.as_str()), push_str);
+    member(out, "kind", Some(&*hit.kind.name()), push_str);
     member(out, "class", Some(hit.class.as_str()), push_str);
     out.push(b'}');
 }

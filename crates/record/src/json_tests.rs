@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fixture::{Known, Lines, full, request, response, transaction};
 use crate::printable::is_hidden;
+use crate::transaction::Version;
 
 const RUN: u64 = 0xffff_0123_4567_89ab;
 
@@ -147,33 +148,6 @@ fn spans_beyond_the_text_are_empty_and_harmless() {
         value: Span { start: u32::MAX, len: u32::MAX },
     });
     assert_eq!(parsed(&transaction(Some(r), None))["request"]["lines"], json!([["A", "b"], ["", ""]]));
-}
-
-#[test]
-fn loss_and_lifecycle_read_as_documented() {
-    let mut out = Vec::new();
-    let loss = Loss { time_ns: 3, stage: "ring", reason: "full", count: 7, since_ns: 1, until_ns: 2 };
-    write_loss(&mut out, &loss);
-    let details = [("redaction", "default")];
-    let start = Lifecycle {
-        time_ns: 0,
-        event: "start",
-        version: "0.1.0",
-        filter: Some("port \"80\""),
-        details: &details,
-    };
-    write_lifecycle(&mut out, &start);
-    assert_eq!(
-        String::from_utf8(out).unwrap(),
-        concat!(
-            r#"{"type":"loss","time":"1970-01-01T00:00:00.000000003Z","stage":"ring","reason":"full","count":7,"#,
-            r#""since":"1970-01-01T00:00:00.000000001Z","until":"1970-01-01T00:00:00.000000002Z"}"#,
-            "\n",
-            r#"{"type":"lifecycle","time":"1970-01-01T00:00:00.000000000Z","event":"start","version":"0.1.0","#,
-            r#""filter":"port \"80\"","details":{"redaction":"default"}}"#,
-            "\n"
-        )
-    );
 }
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;

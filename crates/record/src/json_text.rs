@@ -218,12 +218,12 @@ pub(crate) fn push_bool(out: &mut Vec<u8>, value: bool) {
 }
 
 /// Appends a list of strings.
-pub(crate) fn push_list<'a>(out: &mut Vec<u8>, items: impl IntoIterator<Item = &'a str>) {
+pub(crate) fn push_list(out: &mut Vec<u8>, items: impl IntoIterator<Item = impl AsRef<str>>) {
     out.push(b'[');
     let mut first = true;
     for item in items {
         comma(out, &mut first);
-        push_str(out, item);
+        push_str(out, item.as_ref());
     }
     out.push(b']');
 }

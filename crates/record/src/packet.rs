@@ -428,6 +428,90 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
+/// Where the TCP header begins in a packet's header bytes; None where there is none, or it is of a later fragment.
+fn tcp_offset(headers: &[u8]) -> Option<usize> {
+    match headers.first()? >> 4 {
+        4 => {
+            let first_fragment = be16(headers, 6)? & 0x1fff == 0;
+            let offset = usize::from(headers[0] & 0xf) * 4;
+            (headers.get(9) == Some(&6) && first_fragment && offset >= 20).then_some(offset)
+        }
+        6 => {
+            let (mut next, mut at) = (*headers.get(6)?, 40);
+            // Each step takes eight bytes of at most HEADER_BYTES_MAX.
+            while next != 6 {
+                let header = headers.get(at..)?;
+                let len = match next {
+                    0 | 43 | 60 => (usize::from(*header.get(1)?) + 1) * 8,
+                    44 if be16(header, 2)? >> 3 == 0 => 8,
+                    51 => (usize::from(*header.get(1)?) + 2) * 4,
+                    _ => return None,
+                };
+                (next, at) = (*header.first()?, at + len);
+            }
+            Some(at)
+        }
+        _ => None,
+    }
+}
+
+/// The TCP sequence number of a packet; 0 where its copy does not hold one.
+pub(crate) fn sequence(headers: &HeaderBytes) -> u32 {
+    let bytes = headers.as_slice();
+    tcp_offset(bytes).and_then(|at| be32(bytes, at + 4)).unwrap_or(0)
+}
+
+/// Header bytes as they are stored, and their sequence number. What stands elsewhere on a record, and may have been
+/// hidden there, is 0: addresses and ports; so is what is a credential: the cookie of fast open, the keys of MPTCP; and so are
+/// checksums, which would be the largest part of a compressed packet and of which offloading leaves no more than a part
+/// anyhow. No element is changed but these.
+pub(crate) fn for_storage(headers: &HeaderBytes) -> (HeaderBytes, u32) {
+    let mut stored = *headers;
+    let bytes = stored.as_mut_slice();
+    // Of IPv4 the checksum is in front of them.
+    let addresses = match bytes.first().map(|first| first >> 4) {
+        Some(4) => 10..20,
+        Some(6) => 8..40,
+        _ => 0..0,
+    };
+    let end = bytes.len();
+    bytes[addresses.start.min(end)..addresses.end.min(end)].fill(0);
+    if let Some(tcp) = tcp_offset(bytes).and_then(|at| bytes.get_mut(at..)) {
+        let end = tcp.len();
+        tcp[..end.min(4)].fill(0);
+        tcp[end.min(16)..end.min(18)].fill(0);
+        blank_options(tcp.get_mut(20..).unwrap_or_default());
+    }
+    let sequence = sequence(&stored);
+    (stored, sequence)
+}
+
+/// Blanks the credentials among TCP options.
+fn blank_options(mut options: &mut [u8]) {
+    while let Some(&kind) = options.first() {
+        let len = match (kind, options.get(1)) {
+            (0, _) | (_, None) => return,
+            (1, _) => 1,
+            // A length that cannot be: what follows may be anything, and is no option.
+            (_, Some(&len)) if len < 2 || usize::from(len) > options.len() => {
+                options[2..].fill(0);
+                return;
+            }
+            (_, Some(&len)) => usize::from(len),
+        };
+        let (option, rest) = options.split_at_mut(len);
+        // Of MPTCP the subtype stays (RFC 8684, 3), of an experiment its number (RFC 6994, 3): fast open was one.
+        let keep = match kind {
+            30 => 3,
+            34 => 2,
+            253 | 254 => 4,
+            _ => len,
+        };
+        option.get_mut(keep..).unwrap_or_default().fill(0);
+        options = rest;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

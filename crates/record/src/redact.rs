@@ -1,7 +1,8 @@
 //! Turns what was assembled into what may be written.
 //!
 //! Place in the data's way: between `assemble` and the journal, the printers and everything else. [`Redactor::redact`]
-//! is the only way to a [`Transaction`]: by type, nothing that has not passed here can be written.
+//! is the only way to a [`Transaction`], but for reading one back that was written: by type, nothing that has not passed
+//! here can be written.
 //!
 //! Each secret is replaced by a keyed [`Fingerprint`], so that one token can be followed through all records without
 //! being known; the scheme in front of it, cookie names, separators and everything else on the wire stay. Features are

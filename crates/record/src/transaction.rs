@@ -1,7 +1,8 @@
 //! An HTTP request and its response: raw, as assembled, and redacted, as it may be written.
 //!
 //! [`RawTransaction`] holds wire bytes and is neither printable nor serialisable. [`Transaction`] is made from it by
-//! [`crate::redact::Redactor`] only, and is what every writer takes. Both hold [`Message`]s, whose
+//! [`crate::redact::Redactor`] only (or read back by [`crate::proto`], where it was written after that), and is what every
+//! writer takes. Both hold [`Message`]s, whose
 //! text is reached by spans into one buffer: a message costs two allocations, however many lines it has.
 //!
 //! ```compile_fail
@@ -21,6 +22,7 @@ use std::fmt;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
+use crate::record::{Text, unknown};
 use crate::volume::{LeftOut, Rate};
 
 /// A run of bytes in a message's text.
@@ -83,6 +85,20 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
+}
+
+impl Version {
+    /// The name in records: `1.1`.
+    #[must_use]
+    pub fn name(self) -> Text {
+        match self {
+            Self::Http10 => "1.0".into(),
+            Self::Http11 => "1.1".into(),
+            Self::Unknown(number) => unknown(number),
+        }
+    }
 }
 
 /// One request, interim response or final response.
@@ -173,6 +189,20 @@ pub enum Role {
     Server,
     /// It sends requests.
     Client,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
+}
+
+impl Role {
+    /// The name in records.
+    #[must_use]
+    pub fn name(self) -> Text {
+        match self {
+            Self::Server => "server".into(),
+            Self::Client => "client".into(),
+            Self::Unknown(number) => unknown(number),
+        }
+    }
 }
 
 /// Which message of a transaction.
@@ -184,7 +214,7 @@ pub enum Side {
     Response,
 }
 
-/// Why a record is not whole; a closed set.
+/// Why a record is not whole; a closed set, as far as this version knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IncompleteReason {
     /// The head is longer than the limit; what is there is its beginning.
@@ -203,13 +233,15 @@ pub enum IncompleteReason {
     ClosedEarly,
     /// Bytes are missing because the ring buffer was full.
     RingFull,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
 }
 
 impl IncompleteReason {
     /// The name in records.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Text {
+        Text::Borrowed(match self {
             Self::Truncated => "truncated",
             Self::ResponseMissing => "response_missing",
             Self::RequestMissing => "request_missing",
@@ -218,7 +250,8 @@ impl IncompleteReason {
             Self::Gap => "gap",
             Self::ClosedEarly => "closed_early",
             Self::RingFull => "ring_full",
-        }
+            Self::Unknown(number) => return unknown(number),
+        })
     }
 }
 
@@ -233,7 +266,7 @@ pub struct Incomplete {
     pub at: Option<u64>,
 }
 
-/// A named oddity; a closed set. Each is a fact about the wire, not a judgement.
+/// A named oddity; a closed set, as far as this version knows. Each is a fact about the wire, not a judgement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum Anomaly {
     /// The head does not follow the grammar of RFC 9112; its lines were split at line ends and colons.
@@ -260,13 +293,15 @@ pub enum Anomaly {
     OverlapDiffers,
     /// Bytes between messages that belong to none.
     StrayBytes,
+    /// One that this version does not know, by its number in `record.proto`.
+    Unknown(u32),
 }
 
 impl Anomaly {
     /// The name in records.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Text {
+        Text::Borrowed(match self {
             Self::MalformedHead => "malformed_head",
             Self::TooManyLines => "too_many_lines",
             Self::LengthAndEncoding => "length_and_encoding",
@@ -279,7 +314,8 @@ impl Anomaly {
             Self::UnexpectedResponse => "unexpected_response",
             Self::OverlapDiffers => "overlap_differs",
             Self::StrayBytes => "stray_bytes",
-        }
+            Self::Unknown(number) => return unknown(number),
+        })
     }
 }
 
@@ -358,6 +394,12 @@ pub struct Transaction {
     pub(crate) redacted: Vec<String>,
     pub(crate) sample_rate: Rate,
     pub(crate) lines_left_out: LeftOut,
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transaction({}-{})", self.inner.connection.0, self.inner.number)
+    }
 }
 
 impl Transaction {

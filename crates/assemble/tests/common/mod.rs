@@ -289,13 +289,13 @@ pub fn line(tx: &RawTransaction) -> String {
     }
     for i in &tx.incomplete {
         let side = if i.side == Side::Request { "request" } else { "response" };
-        line += &format!(" {}/{side}", i.reason.as_str());
+        line += &format!(" {}/{side}", i.reason.name());
         if let Some(at) = i.at {
             line += &format!("@{at}");
         }
     }
     for a in &tx.anomalies {
-        line += &format!(" !{}", a.as_str());
+        line += &format!(" !{}", a.name());
     }
     line
 }

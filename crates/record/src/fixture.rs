@@ -87,7 +87,7 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         incomplete: Vec::new(),
         anomalies: Vec::new(),
     };
-    Transaction { inner, features: Features::default(), redacted: Vec::new() }
+    Transaction { inner, features: Features::default(), redacted: Vec::new(), left_out: 0 }
 }
 
 /// A transaction with something in every member that can have something.

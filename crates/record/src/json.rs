@@ -1,7 +1,7 @@
 //! One line of JSON per record (`--format json`).
 //!
 //! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
-//! line; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
+//! line, but for `left_out`, which is there where something was; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
 //! are written as `\u…`, which JSON reads back as the same.
 
 use std::fmt;
@@ -123,6 +123,10 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
     push_list(out, t.redacted().iter().map(String::as_str));
+    if t.left_out() > 0 {
+        out.extend_from_slice(b",\"left_out\":");
+        push_number(out, t.left_out());
+    }
     out.extend_from_slice(b",\"incomplete\":");
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");

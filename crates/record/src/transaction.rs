@@ -14,7 +14,7 @@
 //! ```compile_fail
 //! // Nor can a redacted one be made by hand.
 //! use headtrail_record::transaction::{RawTransaction, Transaction};
-//! fn leak(raw: RawTransaction) -> Transaction { Transaction { inner: raw, features: Default::default(), redacted: vec![] } }
+//! fn leak(raw: RawTransaction) -> Transaction { Transaction { inner: raw, features: Default::default(), redacted: vec![], left_out: 0 } }
 //! ```
 
 use std::fmt;
@@ -355,6 +355,7 @@ pub struct Transaction {
     pub(crate) inner: RawTransaction,
     pub(crate) features: Features,
     pub(crate) redacted: Vec<String>,
+    pub(crate) left_out: u32,
 }
 
 impl Transaction {
@@ -374,6 +375,12 @@ impl Transaction {
     #[must_use]
     pub fn redacted(&self) -> &[String] {
         &self.redacted
+    }
+
+    /// How many lines, cookies and query keys were left out because a user wants no trace of them.
+    #[must_use]
+    pub fn left_out(&self) -> u32 {
+        self.left_out
     }
 
     /// Time of the record: first byte of the request, else of the response. Nanoseconds since the Unix epoch.

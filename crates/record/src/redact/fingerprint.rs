@@ -83,6 +83,17 @@ impl Fingerprinter {
         digest.copy_from_slice(&code[..8]);
         Fingerprint { key_id: self.id, digest }
     }
+
+    /// Sixteen bytes for an address, of a code that no secret has.
+    pub(super) fn address(&self, octets: [u8; 16]) -> [u8; 16] {
+        let mut mac = self.keyed.clone();
+        mac.update(b"headtrail client address\0");
+        mac.update(&octets);
+        let code = mac.finalize().into_bytes();
+        let mut made = [0; 16];
+        made.copy_from_slice(&code[..16]);
+        made
+    }
 }
 
 #[cfg(test)]

@@ -184,6 +184,7 @@ impl Redactor {
     }
 
     /// Rewrites the client's address where it stands outside of texts, and notes it for those.
+    #[cold]
     fn addresses(&mut self, raw: &mut RawTransaction) {
         let Rules { policy, fingerprinter, .. } = &self.rules;
         let client = raw.source.ip.to_canonical();
@@ -358,6 +359,7 @@ impl Redactor {
     }
 
     /// Adds the client's address where it stands in a value.
+    #[inline]
     fn mentions(&mut self, value: &[u8]) {
         if !self.client.is_empty() {
             address::mentions(value, &self.client, &mut self.ranges);
@@ -458,6 +460,7 @@ impl Redactor {
         self.write_only(value, text)
     }
 
+    #[inline]
     fn write_only(&mut self, value: &[u8], text: &mut Vec<u8>) -> Span {
         let start = text.len();
         if start + value.len() > TEXT_BYTES_MAX {
@@ -465,8 +468,14 @@ impl Redactor {
         }
         if self.ranges.is_empty() {
             text.extend_from_slice(value);
-            return Span::of(start, text.len());
+        } else {
+            self.write_replaced(value, text);
         }
+        Span::of(start, text.len())
+    }
+
+    #[inline(never)]
+    fn write_replaced(&mut self, value: &[u8], text: &mut Vec<u8>) {
         self.ranges.sort_unstable_by_key(|r| (r.start, std::cmp::Reverse(r.end)));
         let mut at = 0;
         let mut ranges = self.ranges.iter().copied().filter(|r| r.start < r.end).peekable();
@@ -493,7 +502,6 @@ impl Redactor {
             at = to;
         }
         text.extend_from_slice(&value[at..]);
-        Span::of(start, text.len())
     }
 }
 
@@ -614,6 +622,7 @@ impl Rules {
     }
 
     /// Appends what stands for a client's address; in brackets, as IPv6 wants it, where a port follows.
+    #[cold]
     fn replace_address(&self, old: &[u8], before_port: bool, text: &mut Vec<u8>) {
         let Some(ip) = address::parsed(old) else { return text.extend_from_slice(MASK) };
         let new = address::rewritten(ip, self.policy.addresses, &self.fingerprinter);

@@ -26,6 +26,7 @@ const FRAGMENT: u8 = 44;
 const DESTINATION: u8 = 60;
 
 /// The address that stands in a record for a client's.
+#[cold]
 pub(super) fn rewritten(ip: IpAddr, mode: Addresses, fingerprinter: &Fingerprinter) -> IpAddr {
     let canonical = ip.to_canonical();
     // These name no one.
@@ -67,6 +68,7 @@ fn truncated_v6(ip: Ipv6Addr) -> Ipv6Addr {
 
 /// A packet's headers with `client` rewritten where it stands: as source of what the client sent, as destination of the
 /// answers.
+#[cold]
 pub(super) fn headers(
     old: &HeaderBytes,
     from_client: bool,
@@ -189,6 +191,7 @@ fn tcp_header(bytes: &mut [u8]) {
 
 /// Addresses in a list (`X-Forwarded-For`) or as `for=` (RFC 7239, 4). What stands in an address's place and is none is
 /// masked, but for the words of RFC 7239, 6: `unknown`, and names that begin with `_`.
+#[cold]
 pub(super) fn line(value: &[u8], ranges: &mut Vec<Range>) {
     for (start, end) in values::split_quoted(value, b',') {
         for (from, to) in values::split_quoted(&value[start..end], b';') {
@@ -241,6 +244,7 @@ fn is_ip(text: &[u8]) -> bool {
 }
 
 /// Where `address`, in its usual text form, stands in a value as a word of its own.
+#[cold]
 pub(super) fn mentions(value: &[u8], address: &[u8], ranges: &mut Vec<Range>) {
     let word = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     for start in memchr::memmem::find_iter(value, address) {

@@ -85,6 +85,7 @@ impl Fingerprinter {
     }
 
     /// Sixteen bytes for an address, of a code that no secret has.
+    #[cold]
     pub(super) fn address(&self, octets: [u8; 16]) -> [u8; 16] {
         let mut mac = self.keyed.clone();
         mac.update(b"headtrail client address\0");

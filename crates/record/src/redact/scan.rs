@@ -61,6 +61,7 @@ impl Range {
     }
 
     /// Takes the kept ranges out of the others, and away.
+    #[cold]
     pub(super) fn subtract_kept(ranges: &mut Vec<Self>) {
         let mut at = 0;
         while at < ranges.len() {

@@ -8,6 +8,8 @@ mod cli;
 mod doctor;
 mod exit;
 mod key;
+#[cfg(test)]
+mod planted_tests;
 mod processes;
 mod signals;
 mod summary;

@@ -1,7 +1,8 @@
 //! One line of JSON per record (`--format json`).
 //!
 //! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
-//! line, but for `left_out`, which is there where something was; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
+//! line, but for `left_out`, which is there where something was; what is not known is null, never zero. The lines hold no
+//! character that could act on a terminal: such ones
 //! are written as `\u…`, which JSON reads back as the same.
 
 use std::fmt;

@@ -194,6 +194,7 @@ impl Planter {
     pub fn exchange(&mut self) -> Exchange {
         self.count += 1;
         match self.count % 8 {
+            0 if self.count % 16 == 0 => self.in_odd_place(),
             0 | 1 => self.in_named_line(),
             2 => self.in_target(),
             3 => self.in_cookie_or_url_line(),
@@ -379,6 +380,42 @@ impl Planter {
         let response =
             if cut { Vec::new() } else { b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec() };
         Exchange { request, response, cut, secrets, what }
+    }
+
+    fn in_odd_place(&mut self) -> Exchange {
+        let (name, secret, (_, shaped)) = (self.header(), self.opaque(), self.shaped());
+        let word = shaped.replace([' ', '/'], "-");
+        let token = base64(format!("alice:{secret}").as_bytes());
+        let form = self.rng.below(10);
+        let head =
+            |start: &str, line: &str| format!("{start} HTTP/1.1\r\nHost: h\r\n{line}\r\nX-After: 1\r\n\r\n");
+        let mut response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned();
+        let get = "GET /";
+        let (request, secret) = match form {
+            0 => {
+                response = format!("HTTP/1.1 404 No {shaped}\r\nContent-Length: 0\r\n\r\n");
+                (head(get, "A: b"), shaped)
+            }
+            1 => (head(get, &format!("X-{word}: 1")), word),
+            2 => (head(get, &format!("{name}: {secret}")).replace("\r\n", "\n"), secret),
+            3 => (head(get, &format!("{name}:\tBearer\t{secret}\t")), secret),
+            4 => (head(get, &format!("Authorization: Token token=\"{secret}\", nonce=\"x\"")), secret),
+            5 => (
+                head(&format!("GET /a?x=Basic%20{token}&y=1"), "A: b"),
+                token.trim_end_matches('=').to_owned(),
+            ),
+            6 => (head(get, &format!(" {name}: Bearer {secret}aaaaaaaa")), secret),
+            7 => (head(get, &format!("X-Note: Authorization: Bearer {secret}aaaaaaaa")), secret),
+            8 => (head(get, &format!("Cookie: a={}", percent(&secret, 2))), secret),
+            _ => (head(get, &format!("Origin: https://app:{secret}@h")), secret),
+        };
+        Exchange {
+            request: request.into_bytes(),
+            response: response.into_bytes(),
+            cut: false,
+            secrets: vec![secret],
+            what: format!("odd place, form {form}"),
+        }
     }
 
     /// Puts lines into the request, the response or its trailers.

@@ -122,7 +122,7 @@ fn url_base64(bytes: &[u8]) -> String {
 fn percent(text: &str, every: usize) -> String {
     text.bytes()
         .enumerate()
-        .map(|(i, b)| if i % every == 0 { format!("%{b:02X}") } else { char::from(b).to_string() })
+        .map(|(i, b)| if i.is_multiple_of(every) { format!("%{b:02X}") } else { char::from(b).to_string() })
         .collect()
 }
 
@@ -194,7 +194,7 @@ impl Planter {
     pub fn exchange(&mut self) -> Exchange {
         self.count += 1;
         match self.count % 8 {
-            0 if self.count % 16 == 0 => self.in_odd_place(),
+            0 if self.count.is_multiple_of(16) => self.in_odd_place(),
             0 | 1 => self.in_named_line(),
             2 => self.in_target(),
             3 => self.in_cookie_or_url_line(),

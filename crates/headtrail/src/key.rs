@@ -1,10 +1,12 @@
 //! The fingerprint key: made at first use under the data directory, mode 0600, and kept, so that the same secret has the
-//! same fingerprint in every run. Keys are numbered; the one with the highest number is used.
+//! same fingerprint in every run. Keys are numbered; the one with the highest number is used. No key is ever deleted
+//! here: records that were made with it can be searched for a known secret as long as it is there.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use headtrail_record::redact::FingerprintKey;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -63,18 +65,66 @@ fn read(path: &Path) -> Result<[u8; 32], String> {
     Ok(secret)
 }
 
-/// The key under `data_dir`, made if there is none.
-pub(crate) fn load_or_make(data_dir: &Path) -> Result<FingerprintKey, String> {
+/// The folder of the keys, made if there is none.
+fn folder_in(data_dir: &Path) -> Result<PathBuf, String> {
     let folder = data_dir.join("keys");
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
-    let newest = fs::read_dir(&folder)
-        .map_err(at(&folder))?
-        .filter_map(|entry| id_of(entry.ok()?.file_name().to_str()?))
-        .max();
-    if let Some(id) = newest {
-        return Ok(FingerprintKey { id, secret: read(&folder.join(name(id)))? });
+    Ok(folder)
+}
+
+/// The ids of the keys in a folder.
+fn ids(folder: &Path) -> Result<Vec<u32>, String> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        ids.extend(entry.map_err(at(folder))?.file_name().to_str().and_then(id_of));
     }
-    make(&folder, 1)
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The key under `data_dir`, made if there is none.
+pub(crate) fn load_or_make(data_dir: &Path) -> Result<FingerprintKey, String> {
+    let folder = folder_in(data_dir)?;
+    match ids(&folder)?.last() {
+        Some(&id) => Ok(FingerprintKey { id, secret: read(&folder.join(name(id)))? }),
+        None => make(&folder, 1),
+    }
+}
+
+/// Makes a new key, which is the one that is used from then on; returns its id. Where two do so at the same time, one
+/// new key comes of it, and both return it.
+#[cfg_attr(not(test), expect(dead_code, reason = "no command rotates keys yet"))]
+pub(crate) fn rotate(data_dir: &Path) -> Result<u32, String> {
+    let folder = folder_in(data_dir)?;
+    let newest = ids(&folder)?.last().copied().unwrap_or(0);
+    let next = newest.checked_add(1).ok_or_else(|| {
+        format!("{}: there is no number above {newest} for a new key", folder.join(name(newest)).display())
+    })?;
+    Ok(make(&folder, next)?.id)
+}
+
+/// A key on disk.
+#[cfg_attr(not(test), expect(dead_code, reason = "no command lists keys yet"))]
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    pub(crate) id: u32,
+    /// Since it was made; zero where the clock was set back.
+    pub(crate) age: Duration,
+}
+
+/// The keys under `data_dir`, by their ids; the last one is used. Nothing is made.
+#[cfg_attr(not(test), expect(dead_code, reason = "no command lists keys yet"))]
+pub(crate) fn list(data_dir: &Path, now: SystemTime) -> Result<Vec<KeyFile>, String> {
+    let folder = data_dir.join("keys");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let file = |id| {
+        let path = folder.join(name(id));
+        let made = fs::metadata(&path).and_then(|m| m.modified()).map_err(at(&path))?;
+        Ok(KeyFile { id, age: now.duration_since(made).unwrap_or_default() })
+    };
+    ids(&folder)?.into_iter().map(file).collect()
 }
 
 /// Makes key `id`. A second process may do so at the same time: whoever links first has it, both then use it.
@@ -134,6 +184,37 @@ mod tests {
         let newest = load_or_make(&folder).unwrap();
         assert_eq!(newest.id, 7);
         assert_ne!(newest.secret, first.secret);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_new_key_is_used_and_the_old_ones_stay() {
+        let folder = folder("rotate");
+        assert!(list(&folder, SystemTime::now()).unwrap().is_empty());
+        let first = load_or_make(&folder).unwrap();
+        assert_eq!(rotate(&folder), Ok(2));
+        assert_eq!(rotate(&folder), Ok(3));
+        let newest = load_or_make(&folder).unwrap();
+        assert_eq!(newest.id, 3);
+        assert_ne!(newest.secret, first.secret);
+        assert_eq!(read(&folder.join("keys").join(name(1))).unwrap(), first.secret);
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        let keys = list(&folder, later).unwrap();
+        assert_eq!(keys.iter().map(|k| k.id).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(keys.iter().all(|k| (3590..3700).contains(&k.age.as_secs())), "{keys:?}");
+        let mode = fs::metadata(folder.join("keys").join(name(3))).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn keys_can_be_made_before_there_is_any_and_not_above_the_last_number() {
+        let folder = folder("ends");
+        assert_eq!(rotate(&folder), Ok(1));
+        make(&folder.join("keys"), u32::MAX).unwrap();
+        let error = rotate(&folder).unwrap_err();
+        assert!(error.contains("fingerprint-4294967295.key"), "{error}");
+        assert_eq!(list(&folder, SystemTime::now()).unwrap().len(), 2);
         fs::remove_dir_all(folder).unwrap();
     }
 

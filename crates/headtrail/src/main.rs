@@ -16,6 +16,8 @@ mod metrics;
 mod names;
 #[allow(dead_code)]
 mod notify;
+#[cfg(test)]
+mod planted_tests;
 mod processes;
 #[allow(dead_code)]
 mod sandbox;

@@ -120,7 +120,8 @@ fn push_network(out: &mut Vec<u8>, facts: &RawTransaction) {
         push_ip(out, facts.destination.ip);
     }
     out.extend_from_slice(b"\"]},\"network\":{\"transport\":\"tcp\",\"protocol\":\"http\",\"type\":");
-    push_str(out, if facts.source.ip.is_ipv6() { "ipv6" } else { "ipv4" });
+    // The client's address may have been rewritten to one of another family; the server's is as it was.
+    push_str(out, if facts.destination.ip.is_ipv6() { "ipv6" } else { "ipv4" });
     // From this host's point of view: requests come in to a server.
     out.extend_from_slice(b",\"direction\":");
     push_str(
@@ -286,6 +287,10 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     if !t.redacted().is_empty() {
         out.extend_from_slice(b",\"redacted\":");
         push_list(out, t.redacted());
+    }
+    if t.left_out() > 0 {
+        out.extend_from_slice(b",\"left_out\":");
+        push_number(out, t.left_out());
     }
     push_incomplete(out, facts);
     if !facts.anomalies.is_empty() {

@@ -126,6 +126,7 @@ fn documents() -> Vec<Value> {
     let mut whole = full();
     whole.inner.incomplete.clear();
     whole.features = fixture::features();
+    whole.left_out = 2;
     let mut v6 = request(b"GET", b"/a.html", &[(b"Referer", b"http://a/")], &[]);
     let mut header = vec![0x60, 0, 0, 1, 0, 20, 6, 64];
     header.extend([0; 32]);

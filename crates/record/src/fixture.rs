@@ -93,6 +93,7 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         inner,
         features: Features::default(),
         redacted: Vec::new(),
+        left_out: 0,
         sample_rate: Rate::ALL,
         lines_left_out: LeftOut::default(),
     }

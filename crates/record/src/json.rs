@@ -1,7 +1,7 @@
 //! One line of JSON per record (`--format json`): transactions here, the other types in `json_records`.
 //!
 //! Names and order of the members are an interface: they may be added to, not renamed. Every member is there on every
-//! line, but for those that tell what settings of the volume did; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
+//! line, but for those that tell what settings left out; what is not known is null, never zero. The lines hold no character that could act on a terminal: such ones
 //! are written as `\u…`, which JSON reads back as the same.
 
 use std::fmt;
@@ -122,6 +122,10 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
     push_list(out, t.redacted());
+    if t.left_out() > 0 {
+        out.extend_from_slice(b",\"left_out\":");
+        push_number(out, t.left_out());
+    }
     out.extend_from_slice(b",\"incomplete\":");
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");

@@ -101,6 +101,14 @@ fn the_volume_is_told_only_where_something_is_left_out() {
 }
 
 #[test]
+fn what_was_left_out_is_counted_where_there_was_any() {
+    let mut t = full();
+    assert!(parsed(&t).get("left_out").is_none());
+    t.left_out = 3;
+    assert_eq!(parsed(&t)["left_out"], 3);
+}
+
+#[test]
 fn protocol_is_the_requests_and_else_the_responses() {
     let mut old = response(200, b"OK", &[], &[]);
     old.version = Version::Http10;

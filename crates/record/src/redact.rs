@@ -7,15 +7,19 @@
 //! Each secret is replaced by a keyed [`Fingerprint`], so that one token can be followed through all records without
 //! being known; the scheme in front of it, cookie names, separators and everything else on the wire stay. Features are
 //! taken from the raw values first. What is secret is said by a [`Policy`], which is data: by name of the line or query
-//! key, and by patterns that hold in every value.
+//! key, and by patterns that hold in every value. What a user may change of that, down to other replacements than
+//! fingerprints, is [`Settings`].
 //!
 //! Invariants: the text of each message is built anew from its start-line and lines, so that no byte from elsewhere on
-//! the wire comes along; count and order of lines do not change; where a head is cut or malformed, what may be the rest
+//! the wire comes along; lines keep their order, and none is lost that is not counted; where a head is cut or malformed, what may be the rest
 //! of a secret is replaced as a whole. A secret that no name and no pattern tells stays: redaction is a list, not a
 //! proof. Limits are constants here and in [`crate::features`].
 
+mod address;
 mod fingerprint;
+mod list;
 mod memo;
+mod names;
 mod policy;
 mod scan;
 mod settings;
@@ -24,7 +28,7 @@ mod values;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 pub use fingerprint::{Fingerprint, FingerprintKey};
-pub use policy::{PATTERNS_MAX, Policy, PolicyError};
+pub use policy::{NAMES_MAX, PATTERNS_MAX, Policy, PolicyError, Problem};
 pub use settings::{Addresses, Mode, Names, Settings, ValuePattern};
 
 use crate::features::{self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, PatternHit, PatternKind, Place};
@@ -34,7 +38,7 @@ use crate::transaction::{
 use crate::volume::{LeftOut, Rate};
 use fingerprint::Fingerprinter;
 use memo::Memo;
-use policy::Class;
+use policy::{Class, Key, Rule};
 use scan::{Range, Scanner};
 
 /// Most text of one redacted message, bytes; what would go beyond is left out. An assembler's own limit on heads is far
@@ -45,6 +49,9 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Longest name that, alone on a line of a malformed head, is taken for a name.
 const LONE_NAME_BYTES_MAX: usize = 32;
 
+/// What a masked value is written as.
+const MASK: &[u8] = b"***";
+
 /// Classes of the privacy list that have a meaning here.
 const CREDENTIALS: &str = "credentials";
 const JWT: &str = "jwt";
@@ -53,10 +60,12 @@ const JWT: &str = "jwt";
 pub struct Redactor {
     rules: Rules,
     names: Memo<Name, 46>,
-    keys: Memo<bool, 46>,
+    keys: Memo<Key, 46>,
     /// Whether the scanner thinks a value worth a look. Nearly all values come again and again.
     looks: Memo<bool, 126>,
     ranges: Vec<Range>,
+    /// The client's address as text, where it is to be rewritten; else empty.
+    client: Vec<u8>,
 }
 
 /// What does not change.
@@ -69,18 +78,27 @@ struct Rules {
 /// What was decided on a name.
 #[derive(Clone, Copy)]
 struct Name {
-    class: Class,
+    rule: Rule,
     /// The name consists of token characters (RFC 9110, 5.6.2), as all names should; whitespace may follow.
     tidy: bool,
     /// No value pattern hits in the name itself.
     clean: bool,
 }
 
+/// A line that is left out, until it is.
+const LEFT_OUT: Line =
+    Line { name: Span { start: u32::MAX, len: u32::MAX }, value: Span { start: u32::MAX, len: u32::MAX } };
+
+/// All of a line is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Whole;
+
 /// What is collected over a transaction.
 #[derive(Default)]
 struct Yield {
     features: Features,
     redacted: Vec<String>,
+    left_out: u32,
 }
 
 /// Where a value stands.
@@ -122,7 +140,20 @@ impl Redactor {
             keys: Memo::new(9),
             looks: Memo::new(9),
             ranges: Vec::new(),
+            client: Vec::new(),
         }
+    }
+
+    /// Makes fingerprints with `key` from the next transaction on. Nothing else changes: what is remembered of names and
+    /// values does not depend on the key.
+    pub fn rotate(&mut self, key: &FingerprintKey) {
+        self.rules.fingerprinter = Fingerprinter::new(key);
+    }
+
+    /// What is hidden.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.rules.policy
     }
 
     /// The fingerprint that stands in records in place of `secret` (a token without its scheme, a cookie's value): who
@@ -138,6 +169,10 @@ impl Redactor {
         let mut out = Yield::default();
         let request = trust(&raw, Side::Request);
         let response = trust(&raw, Side::Response);
+        self.client.clear();
+        if self.rules.policy.addresses != Addresses::Keep {
+            self.addresses(&mut raw);
+        }
         if let Some(message) = &mut raw.request {
             self.message(message, request, &mut out);
         }
@@ -151,9 +186,29 @@ impl Redactor {
             inner: raw,
             features: out.features,
             redacted: out.redacted,
+            left_out: out.left_out,
             sample_rate: Rate::ALL,
             lines_left_out: LeftOut::default(),
         }
+    }
+
+    /// Rewrites the client's address where it stands outside of texts, and notes it for those.
+    #[cold]
+    fn addresses(&mut self, raw: &mut RawTransaction) {
+        let Rules { policy, fingerprinter, .. } = &self.rules;
+        let client = raw.source.ip.to_canonical();
+        let new = address::rewritten(client, policy.addresses, fingerprinter);
+        if new == client {
+            return;
+        }
+        raw.source.ip = new;
+        let messages = raw.request.iter_mut().chain(&mut raw.interim).chain(&mut raw.response);
+        for message in messages {
+            let from_client = matches!(message.start, StartLine::Request { .. });
+            message.headers =
+                address::headers(&message.headers, from_client, client, policy.addresses, fingerprinter);
+        }
+        self.client = client.to_string().into_bytes();
     }
 
     fn message(&mut self, message: &mut Message, trust: Trust, out: &mut Yield) {
@@ -171,9 +226,13 @@ impl Redactor {
         };
         let (lines, trailers) = (&mut message.lines, &mut message.trailers);
         let last = (lines.len() + trailers.len()).wrapping_sub(1);
-        let mut after_secret = false;
-        for (i, line) in lines.iter_mut().chain(trailers).enumerate() {
+        let (left_out, mut after_secret) = (out.left_out, false);
+        for (i, line) in lines.iter_mut().chain(trailers.iter_mut()).enumerate() {
             (*line, after_secret) = self.line(&old, *line, trust, (i == last, after_secret), &mut text, out);
+        }
+        if out.left_out != left_out {
+            lines.retain(|line| *line != LEFT_OUT);
+            trailers.retain(|line| *line != LEFT_OUT);
         }
         message.text = text;
     }
@@ -204,7 +263,8 @@ impl Redactor {
         let at = At { side: trust.side, name: b"target" };
         self.ranges.clear();
         let touched = self.rules.scanner.touches(target);
-        self.value(at, Class::Url, target, touched, out);
+        self.value(at, Rule { class: Class::Url, mode: Mode::Keep }, target, touched, out);
+        self.mentions(target);
         values::authority(target, &mut self.ranges);
         if bare && trust.cut {
             // The target itself is cut, and its last piece may be a secret's beginning.
@@ -220,11 +280,12 @@ impl Redactor {
         let at = At { side: trust.side, name: b"reason" };
         self.ranges.clear();
         let touched = self.rules.scanner.touches(reason);
-        self.value(at, Class::Plain, reason, touched, out);
+        self.value(at, Rule { class: Class::Plain, mode: Mode::Keep }, reason, touched, out);
+        self.mentions(reason);
         self.write(reason, at.name, text, out)
     }
 
-    /// Writes a line; says also whether a line after it could be the rest of a secret.
+    /// Writes a line, unless it is left out; says also whether a line after it could be the rest of a secret.
     fn line(
         &mut self,
         old: &[u8],
@@ -237,6 +298,11 @@ impl Redactor {
         let (name, value) = (line.name.get(old), line.value.get(old));
         let Self { rules, names, .. } = self;
         let known = names.get(name, |name| rules.name(name));
+        let class = known.rule.class;
+        if class == Class::Secret && known.rule.mode == Mode::Drop {
+            out.left_out += 1;
+            return (LEFT_OUT, true);
+        }
         let at = At { side: trust.side, name: b"" };
 
         self.ranges.clear();
@@ -259,21 +325,33 @@ impl Redactor {
 
         self.ranges.clear();
         let Self { rules, looks, .. } = self;
-        let touched = match known.class {
+        let touched = match class {
             // No use to remember secrets.
             Class::Secret | Class::Cookie | Class::SetCookie => rules.scanner.touches(value),
             _ => looks.get(value, |value| rules.scanner.touches(value)),
         };
         let shown = name_span.get(text);
         let at = At { side: trust.side, name: shown };
-        if touched || known.class != Class::Plain {
-            self.value(at, known.class, value, touched, out);
+        let mut left_out = None;
+        if touched || class != Class::Plain {
+            left_out = self.value(at, known.rule, value, touched, out);
         } else if self.rules.is_path(value) {
-            self.value(at, Class::Url, value, touched, out);
+            left_out = self.value(at, Rule { class: Class::Url, ..known.rule }, value, touched, out);
         }
-        let broken_off = last && trust.cut && known.class != Class::Secret;
-        let doubtful =
-            last && trust.loose && self.ranges.is_empty() && self.rules.scanner.holds_literal(value);
+        if left_out == Some(Whole) {
+            text.truncate(name_span.start as usize);
+            return (LEFT_OUT, true);
+        }
+        if class != Class::Kept {
+            self.mentions(value);
+        }
+        let sure = matches!(class, Class::Secret | Class::Kept);
+        let broken_off = last && trust.cut && !sure;
+        let doubtful = last
+            && trust.loose
+            && class != Class::Kept
+            && self.ranges.is_empty()
+            && self.rules.scanner.holds_literal(value);
         if hide_value || broken_off || doubtful {
             self.ranges.push(Range::new(0, value.len()));
         }
@@ -282,26 +360,42 @@ impl Redactor {
         if name_touched || value_touched {
             note(name_span.get(text), out);
         }
-        let secret = matches!(known.class, Class::Secret | Class::Cookie | Class::SetCookie);
+        let secret = matches!(class, Class::Secret | Class::Cookie | Class::SetCookie);
         (
             Line { name: name_span, value: value_span },
             secret || name_touched || (after_secret && value.is_empty()),
         )
     }
 
-    /// Finds what is to be replaced in a value. `touched`: the scanner thinks it worth a look.
-    fn value(&mut self, at: At<'_>, class: Class, value: &[u8], touched: bool, out: &mut Yield) {
+    /// Adds the client's address where it stands in a value.
+    #[inline]
+    fn mentions(&mut self, value: &[u8]) {
+        if !self.client.is_empty() {
+            address::mentions(value, &self.client, &mut self.ranges);
+        }
+    }
+
+    /// Finds what is to be replaced in a value. `touched`: the scanner thinks it worth a look. Says whether all of the
+    /// line is left out.
+    fn value(
+        &mut self,
+        at: At<'_>,
+        rule: Rule,
+        value: &[u8],
+        touched: bool,
+        out: &mut Yield,
+    ) -> Option<Whole> {
         let Self { rules, keys, ranges, .. } = self;
+        let mut class = rule.class;
         if touched {
             rules.look(at, class != Class::Secret, value, ranges, &mut out.features);
             match class {
                 // What is found here is more exact than what the patterns tell: they would hide a scope, a realm.
-                Class::Secret => ranges.clear(),
+                Class::Secret | Class::Kept => ranges.clear(),
                 Class::Challenge => ranges.retain(|r| !r.credentials),
                 _ => {}
             }
         }
-        let mut class = class;
         if class == Class::Plain
             && touched
             && (memchr::memmem::find(value, b"://").is_some() || rules.is_path(value))
@@ -311,21 +405,43 @@ impl Redactor {
         let policy = &rules.policy;
         match class {
             Class::Plain => {}
+            Class::Kept => return None,
             Class::Secret => {
-                let scheme = values::secret(value, policy, ranges);
+                let scheme = values::secret(value, policy, rule.mode, ranges);
                 if scheme.eq_ignore_ascii_case(b"basic") {
                     rules.basic(at, &value[scheme.len()..], &mut out.features);
                 }
             }
-            Class::Cookie => values::cookie(value, policy, ranges),
-            Class::SetCookie => values::set_cookie(value, policy, ranges),
+            Class::Cookie => {
+                let (left_out, whole) = values::cookie(value, policy, ranges);
+                out.left_out += left_out;
+                if whole {
+                    return Some(Whole);
+                }
+            }
+            Class::SetCookie => {
+                if values::set_cookie(value, policy, ranges) {
+                    out.left_out += 1;
+                    return Some(Whole);
+                }
+            }
             Class::Challenge => values::challenge(value, policy, ranges),
             Class::Certificate => values::certificate(value, policy, ranges),
             Class::Protocols => values::protocols(value, policy, ranges),
             Class::Authority => values::authority(value, ranges),
+            Class::Address => {
+                values::authority(value, ranges);
+                address::line(value, ranges);
+            }
             Class::Url => {
-                let mut secret_key = |key: &[u8]| keys.get(key, |key| policy.query_key(key));
-                values::url(value, ranges, &mut secret_key, |piece| {
+                let mut key = |key: &[u8]| keys.get(key, |key| policy.query_key(key));
+                let mut url = values::Url {
+                    key: &mut key,
+                    rest: policy.target,
+                    secrets: policy.secrets,
+                    part: policy.part(),
+                };
+                out.left_out += values::url(value, ranges, &mut url, |piece| {
                     rules.hidden_in(at, piece, &mut out.features)
                 });
             }
@@ -339,6 +455,10 @@ impl Redactor {
                 ranges.push(Range::encoded(0, value.len()));
             }
         }
+        if ranges.iter().any(|r| r.mode == Some(Mode::Keep)) {
+            Range::subtract_kept(ranges);
+        }
+        None
     }
 
     /// Writes `value` with its ranges replaced, and notes `name` if there are any.
@@ -349,6 +469,7 @@ impl Redactor {
         self.write_only(value, text)
     }
 
+    #[inline]
     fn write_only(&mut self, value: &[u8], text: &mut Vec<u8>) -> Span {
         let start = text.len();
         if start + value.len() > TEXT_BYTES_MAX {
@@ -356,23 +477,40 @@ impl Redactor {
         }
         if self.ranges.is_empty() {
             text.extend_from_slice(value);
-            return Span::of(start, text.len());
+        } else {
+            self.write_replaced(value, text);
         }
+        Span::of(start, text.len())
+    }
+
+    #[inline(never)]
+    fn write_replaced(&mut self, value: &[u8], text: &mut Vec<u8>) {
         self.ranges.sort_unstable_by_key(|r| (r.start, std::cmp::Reverse(r.end)));
         let mut at = 0;
         let mut ranges = self.ranges.iter().copied().filter(|r| r.start < r.end).peekable();
         while let Some(mut range) = ranges.next() {
             while let Some(next) = ranges.next_if(|next| next.start < range.end) {
                 range.encoded |= next.encoded && next.end >= range.end;
+                range.address &= next.address;
+                // None is what parts are hidden by, whatever that is.
+                range.mode = Some(self.rules.mode(range).max(self.rules.mode(next)));
                 range.end = range.end.max(next.end);
             }
             let (from, to) = (range.start.max(at).min(value.len()), range.end.min(value.len()));
             text.extend_from_slice(&value[at..from]);
-            self.rules.replace(&value[from..to], range.encoded, text);
+            if range.address {
+                self.rules.replace_address(&value[from..to], value.get(to) == Some(&b':'), text);
+            } else {
+                match self.rules.mode(range) {
+                    Mode::Keep => text.extend_from_slice(&value[from..to]),
+                    Mode::Fingerprint => self.rules.replace(&value[from..to], range.encoded, text),
+                    Mode::Mask => text.extend_from_slice(MASK),
+                    Mode::Drop => {}
+                }
+            }
             at = to;
         }
         text.extend_from_slice(&value[at..]);
-        Span::of(start, text.len())
     }
 }
 
@@ -392,7 +530,7 @@ impl Rules {
             );
         }
         Name {
-            class: self.policy.header(name),
+            rule: self.policy.header(name),
             tidy: !body.is_empty() && body.iter().all(|b| is_token(*b)),
             clean: ranges.is_empty(),
         }
@@ -486,6 +624,20 @@ impl Rules {
             user: parts.map(|(user, _)| self.fingerprinter.of(user).to_string()),
             password_empty: parts.map(|(_, password)| password.is_empty()),
         });
+    }
+
+    fn mode(&self, range: Range) -> Mode {
+        range.mode.unwrap_or(self.policy.part())
+    }
+
+    /// Appends what stands for a client's address; in brackets, as IPv6 wants it, where a port follows.
+    #[cold]
+    fn replace_address(&self, old: &[u8], before_port: bool, text: &mut Vec<u8>) {
+        let Some(ip) = address::parsed(old) else { return text.extend_from_slice(MASK) };
+        let new = address::rewritten(ip, self.policy.addresses, &self.fingerprinter);
+        let bracketed = before_port && ip.is_ipv4() && new.is_ipv6();
+        let new = if bracketed { format!("[{new}]") } else { new.to_string() };
+        text.extend_from_slice(new.as_bytes());
     }
 
     /// Appends the fingerprint of a secret, in one form wherever it stood: percent-decoded where it was encoded, and

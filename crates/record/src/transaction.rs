@@ -392,6 +392,7 @@ pub struct Transaction {
     pub(crate) inner: RawTransaction,
     pub(crate) features: Features,
     pub(crate) redacted: Vec<String>,
+    pub(crate) left_out: u32,
     pub(crate) sample_rate: Rate,
     pub(crate) lines_left_out: LeftOut,
 }
@@ -431,6 +432,12 @@ impl Transaction {
     #[must_use]
     pub fn lines_left_out(&self) -> LeftOut {
         self.lines_left_out
+    }
+
+    /// How many lines, cookies and query keys were left out because a user wants no trace of them.
+    #[must_use]
+    pub fn left_out(&self) -> u32 {
+        self.left_out
     }
 
     /// Time of the record: first byte of the request, else of the response. Nanoseconds since the Unix epoch.

@@ -9,6 +9,7 @@
 
 pub mod link;
 pub mod netns;
+pub mod planted;
 pub mod process;
 pub mod raw_http;
 pub mod rng;

@@ -76,12 +76,31 @@ impl Fingerprinter {
     }
 
     pub(super) fn of(&self, secret: &[u8]) -> Fingerprint {
-        let mut mac = self.keyed.clone();
-        mac.update(secret);
-        let code = mac.finalize().into_bytes();
+        let code = self.code(secret);
         let mut digest = [0; 8];
         digest.copy_from_slice(&code[..8]);
         Fingerprint { key_id: self.id, digest }
+    }
+
+    /// Sixteen bytes for an address, of a code that no secret has.
+    #[cold]
+    pub(super) fn address(&self, octets: [u8; 16]) -> [u8; 16] {
+        const WHAT: &[u8; 25] = b"headtrail client address\0";
+        let mut message = [0; WHAT.len() + 16];
+        message[..WHAT.len()].copy_from_slice(WHAT);
+        message[WHAT.len()..].copy_from_slice(&octets);
+        let code = self.code(&message);
+        let mut made = [0; 16];
+        made.copy_from_slice(&code[..16]);
+        made
+    }
+
+    // Not inlined: with one copy of it, what it calls is inlined here.
+    #[inline(never)]
+    fn code(&self, message: &[u8]) -> [u8; 32] {
+        let mut mac = self.keyed.clone();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
     }
 }
 

@@ -1,17 +1,25 @@
-//! What is hidden: the privacy list as data, checked once.
+//! What is hidden: the privacy list as data, with what a user has changed of it, checked once.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
-use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::features::PatternKind;
+
+use super::list::{List, Value};
+use super::names::{self, NameRules, parts_form, plain_form};
+use super::settings::{Addresses, Mode, Names, Settings};
 
 /// The list that is compiled in.
 const DEFAULT: &str = include_str!("../../data/privacy.toml");
 /// Most value and attack patterns together: one bit each in a mask.
 pub const PATTERNS_MAX: usize = 128;
+/// Most names in one list of the settings.
+pub const NAMES_MAX: usize = 1024;
+/// Longest class of a pattern, bytes.
+const CLASS_BYTES_MAX: usize = 64;
 /// Largest compiled size of one regular expression, bytes.
 const REGEX_SIZE_BYTES_MAX: usize = 4 << 20;
 
@@ -20,7 +28,9 @@ const REGEX_SIZE_BYTES_MAX: usize = 4 << 20;
 pub(super) enum Class {
     /// Only value patterns hold.
     Plain,
-    /// All of it is a secret, a scheme in front stays.
+    /// A user wants it as it is: not even value patterns hold.
+    Kept,
+    /// All of it is hidden, a scheme in front stays.
     Secret,
     Cookie,
     SetCookie,
@@ -29,98 +39,131 @@ pub(super) enum Class {
     Authority,
     Certificate,
     Protocols,
+    /// Client addresses, in lists or as `for=` (RFC 7239).
+    Address,
 }
 
-/// Why a privacy list cannot be used.
+/// What was decided on the name of a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rule {
+    pub(super) class: Class,
+    /// Of [`Class::Secret`]: how it is hidden.
+    pub(super) mode: Mode,
+}
+
+/// What was decided on a query key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Key {
+    /// No rule names it.
+    Plain,
+    /// Its value is a secret by the list.
+    Secret,
+    /// A user said what becomes of its value.
+    Named(Mode),
+}
+
+impl Key {
+    /// Its value is hidden in some way.
+    pub(super) fn is_hidden(self) -> bool {
+        !matches!(self, Self::Plain | Self::Named(Mode::Keep))
+    }
+}
+
+/// Why a privacy list or the settings cannot be used.
 #[derive(Debug)]
 pub enum PolicyError {
-    /// It is not TOML of the right shape.
+    /// The list is not TOML of the right shape.
     Syntax(toml::de::Error),
-    /// A regular expression is wrong, too large, or matches nothing that could be hidden.
-    Pattern(Box<regex::Error>),
-    /// A pattern without literals would have to be tried on every value.
-    NoLiterals(String),
-    /// More than [`PATTERNS_MAX`] patterns.
-    TooManyPatterns(usize),
+    /// A setting is wrong, or an entry of the list.
+    Setting {
+        /// Where it stands, as in the config: `privacy.patterns[2].regex`.
+        path: String,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a setting.
+#[derive(Debug)]
+pub enum Problem {
+    /// A name that cannot be one.
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A name that stands under another mode too.
+    Twice {
+        /// The name.
+        name: String,
+        /// Where else.
+        also: String,
+    },
+    /// More names than [`NAMES_MAX`].
+    TooManyNames(usize),
+    /// Secrets as a whole cannot be kept, only those that are named.
+    KeepsSecrets,
+    /// A class of patterns that is no word.
+    Class(String),
+    /// A regular expression is wrong or too large.
+    Regex(Box<regex::Error>),
+    /// A regular expression that the empty text matches.
+    MatchesNothing,
+    /// An empty literal, or none where one is needed.
+    Literal,
+    /// More than [`PATTERNS_MAX`] patterns, those of the list included.
+    TooManyPatterns,
+}
+
+impl PolicyError {
+    /// Where the wrong setting stands, as in the config: `privacy.patterns[2].regex`.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Syntax(_) => None,
+            Self::Setting { path, .. } => Some(path),
+        }
+    }
 }
 
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(e) => write!(f, "the privacy list cannot be read: {e}"),
-            Self::Pattern(e) => write!(f, "a pattern of the privacy list is wrong: {e}"),
-            Self::NoLiterals(regex) => write!(f, "the pattern '{regex}' has no literals, or an empty one"),
-            Self::TooManyPatterns(n) => write!(f, "{n} patterns are more than the {PATTERNS_MAX} allowed"),
+            Self::Setting { path, problem } => write!(f, "{path}: {problem}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { name, why } => write!(f, "the name '{}' {why}", name.escape_debug()),
+            Self::Twice { name, also } => {
+                write!(f, "'{}' stands in {also} too; a name has one mode", name.escape_debug())
+            }
+            Self::TooManyNames(n) => write!(f, "{n} names are more than the {NAMES_MAX} allowed"),
+            Self::KeepsSecrets => f.write_str(
+                "secrets as a whole cannot be kept; name what is to be kept under headers, query or cookies",
+            ),
+            Self::Class(class) => write!(
+                f,
+                "'{}' is no class: it wants 1 to {CLASS_BYTES_MAX} letters, digits and '_'",
+                class.escape_debug()
+            ),
+            Self::Regex(e) => write!(f, "{e}"),
+            Self::MatchesNothing => f.write_str("the pattern matches the empty text, thus everywhere"),
+            Self::Literal => f.write_str("a literal must not be empty"),
+            Self::TooManyPatterns => write!(f, "with those of the list more than {PATTERNS_MAX} patterns"),
         }
     }
 }
 
 impl std::error::Error for PolicyError {}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    schemes: Vec<String>,
-    headers: Headers,
-    names: Names,
-    query: Query,
-    challenge: Keep,
-    cookie: Cookie,
-    certificate: Keep,
-    protocols: Keep,
-    values: Vec<Value>,
-    attacks: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Headers {
-    secret: Vec<String>,
-    cookie: Vec<String>,
-    set_cookie: Vec<String>,
-    challenge: Vec<String>,
-    url: Vec<String>,
-    authority: Vec<String>,
-    certificate: Vec<String>,
-    protocols: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Names {
-    patterns: Vec<String>,
-    keep: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Query {
-    secret: Vec<String>,
-    keep: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keep {
-    keep: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Cookie {
-    attributes: Vec<String>,
-    keep: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Value {
-    class: String,
-    provider: Option<String>,
-    regex: String,
-    literals: Vec<String>,
-    #[serde(default)]
-    except: Vec<String>,
+fn wrong<T>(path: impl Into<String>, problem: Problem) -> Result<T, PolicyError> {
+    Err(PolicyError::Setting { path: path.into(), problem })
 }
 
 /// A value pattern.
@@ -132,53 +175,39 @@ pub(super) struct Pattern {
     pub(super) regex: Regex,
     /// The first group is the secret, else all of the match.
     pub(super) group: usize,
-    /// In lower case; one of them is in each match.
+    /// In lower case; one of them is in each match. None: it is tried on every value.
     pub(super) literals: Vec<Vec<u8>>,
     /// In lower case; a secret that begins so is none.
     pub(super) except: Vec<Vec<u8>>,
 }
 
-/// Exact names, prefixes and patterns of names.
+/// What a user said of names.
 #[derive(Clone, Default)]
-struct NameRules {
-    exact: HashMap<Vec<u8>, Class>,
-    prefixes: Vec<(Vec<u8>, Class)>,
+struct Own {
+    headers: NameRules<Mode>,
+    query: NameRules<Mode>,
+    cookies: NameRules<Mode>,
+    /// Names by `section.mode`, in plain form and order: what is described and hashed.
+    said: Vec<(&'static str, Mode, String)>,
 }
 
-impl NameRules {
-    /// The last word on a name wins, so that what a user says stands above the list.
-    fn set(&mut self, name: &str, class: Class) {
-        let name = plain_form(name.as_bytes());
-        match name.strip_suffix(b"*") {
-            Some(prefix) => {
-                // Exact entries under the prefix were meant for the old rule.
-                self.exact.retain(|exact, _| !exact.starts_with(prefix));
-                self.prefixes.insert(0, (prefix.to_vec(), class));
-            }
-            None => {
-                self.exact.insert(name, class);
-            }
-        }
-    }
-
-    fn get(&self, plain: &[u8]) -> Option<Class> {
-        let prefix =
-            || self.prefixes.iter().find(|(prefix, _)| plain.starts_with(prefix)).map(|(_, class)| *class);
-        self.exact.get(plain).copied().or_else(prefix)
-    }
-}
-
-/// What is hidden. The default hides credentials, cookies, keys and secrets in targets; it can be added to and taken
-/// from. Not printable: it is large.
+/// What is hidden. The default hides credentials, cookies, keys and secrets in targets; [`Policy::with`] adds to that and
+/// takes from it. Not printable: it is large. [`Policy::describe`] tells what differs from the default.
 #[derive(Clone)]
 pub struct Policy {
-    headers: NameRules,
-    query: NameRules,
+    headers: NameRules<Class>,
+    query: NameRules<Class>,
+    /// Lines that hold client addresses.
+    address: NameRules<()>,
     names: RegexSet,
+    own: Own,
+    allow: Option<NameRules<()>>,
+    pub(super) secrets: Mode,
+    pub(super) target: Mode,
+    pub(super) addresses: Addresses,
     pub(super) schemes: Vec<Vec<u8>>,
     pub(super) challenge_keep: Vec<Vec<u8>>,
     pub(super) cookie_attributes: Vec<Vec<u8>>,
-    pub(super) cookie_keep: Vec<Vec<u8>>,
     pub(super) certificate_keep: Vec<Vec<u8>>,
     pub(super) protocols_keep: Vec<Vec<u8>>,
     pub(super) patterns: Vec<Pattern>,
@@ -186,22 +215,31 @@ pub struct Policy {
     pub(super) hide_all: bool,
     /// Patterns were added: short values of ordinary bytes may be secrets too.
     pub(super) short_values: bool,
+    id: String,
+    loud: Vec<String>,
+    added_patterns: usize,
+    allowed: usize,
 }
 
 impl Default for Policy {
     /// The compiled-in list. Should it not be readable, which a test excludes, then everything is hidden.
     fn default() -> Self {
-        Self::parse(DEFAULT).unwrap_or_else(|_| Self::hide_all())
+        Self::with(&Settings::default()).unwrap_or_else(|_| Self::hide_all())
     }
 }
 
 impl Policy {
-    /// Reads a list in the form of the compiled-in one.
+    /// The compiled-in list with what a user has changed of it.
     ///
     /// # Errors
-    /// Where it is not of that form, or a pattern is of no use.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let file: File = toml::from_str(text).map_err(PolicyError::Syntax)?;
+    /// Where a setting is wrong, with its place.
+    pub fn with(settings: &Settings) -> Result<Self, PolicyError> {
+        Self::build(DEFAULT, settings)
+    }
+
+    /// A list in the form of the compiled-in one.
+    fn build(list: &str, settings: &Settings) -> Result<Self, PolicyError> {
+        let file: List = toml::from_str(list).map_err(PolicyError::Syntax)?;
         let mut headers = NameRules::default();
         for (names, class) in [
             (&file.headers.url, Class::Url),
@@ -219,32 +257,82 @@ impl Policy {
         let mut query = NameRules::default();
         file.query.secret.iter().for_each(|key| query.set(key, Class::Secret));
         file.query.keep.iter().for_each(|key| query.set(key, Class::Plain));
+        let mut address = NameRules::default();
+        file.headers.address.iter().for_each(|name| address.set(name, ()));
         let names = RegexSetBuilder::new(&file.names.patterns)
             .unicode(false)
             .size_limit(REGEX_SIZE_BYTES_MAX)
             .build()
-            .map_err(|e| PolicyError::Pattern(Box::new(e)))?;
+            .or_else(|e| wrong("names.patterns", Problem::Regex(Box::new(e))))?;
         let mut policy = Self {
             headers,
             query,
+            address,
             names,
             schemes: lower(&file.schemes),
             challenge_keep: lower(&file.challenge.keep),
             cookie_attributes: lower(&file.cookie.attributes),
-            cookie_keep: file.cookie.keep.iter().map(|name| name.as_bytes().to_vec()).collect(),
             certificate_keep: lower(&file.certificate.keep),
             protocols_keep: lower(&file.protocols.keep),
-            patterns: Vec::new(),
             hide_all: false,
-            short_values: false,
+            ..Self::hide_all()
         };
-        for value in file.values {
-            policy.push(PatternKind::Secret, value)?;
+        for (kind, section, values) in
+            [(PatternKind::Secret, "values", file.values), (PatternKind::Attack, "attacks", file.attacks)]
+        {
+            for (i, value) in values.into_iter().enumerate() {
+                let path = format!("{section}[{i}]");
+                if value.literals.is_empty() {
+                    return wrong(format!("{path}.literals"), Problem::Literal);
+                }
+                policy.push(kind, value, &path)?;
+            }
         }
-        for value in file.attacks {
-            policy.push(PatternKind::Attack, value)?;
-        }
+        policy.apply(settings)?;
+        policy.id = id(list, &policy, settings);
         Ok(policy)
+    }
+
+    /// Takes in what a user has changed.
+    fn apply(&mut self, settings: &Settings) -> Result<(), PolicyError> {
+        if settings.secrets == Mode::Keep {
+            return wrong("privacy.secrets", Problem::KeepsSecrets);
+        }
+        (self.secrets, self.target, self.addresses) = (settings.secrets, settings.target, settings.addresses);
+        let mut own = Own::default();
+        own.headers = own.take("headers", &settings.headers)?;
+        own.query = own.take("query", &settings.query)?;
+        own.cookies = own.take("cookies", &settings.cookies)?;
+        self.loud = self.taken_away(&own);
+        self.own = own;
+        let mut allow = NameRules::default();
+        for (i, name) in named("privacy.allow", &settings.allow)?.enumerate() {
+            if let Some(why) = names::wrong(name) {
+                let problem = Problem::Name { name: name.clone(), why };
+                return wrong(format!("privacy.allow[{i}]"), problem);
+            }
+            allow.set(name, ());
+        }
+        self.allowed = settings.allow.len();
+        self.allow = (self.allowed > 0).then_some(allow);
+        for (i, pattern) in settings.patterns.iter().enumerate() {
+            let path = format!("privacy.patterns[{i}]");
+            let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+            if !(1..=CLASS_BYTES_MAX).contains(&pattern.class.len()) || !pattern.class.bytes().all(word) {
+                return wrong(format!("{path}.class"), Problem::Class(pattern.class.clone()));
+            }
+            let value = Value {
+                class: pattern.class.clone(),
+                provider: None,
+                regex: pattern.regex.clone(),
+                literals: pattern.literals.clone(),
+                except: Vec::new(),
+            };
+            self.push(PatternKind::Secret, value, &path)?;
+            self.short_values = true;
+            self.added_patterns += 1;
+        }
+        Ok(())
     }
 
     /// A policy by which every value is a secret.
@@ -253,74 +341,104 @@ impl Policy {
         Self {
             headers: NameRules::default(),
             query: NameRules::default(),
+            address: NameRules::default(),
             names: RegexSet::empty(),
+            own: Own::default(),
+            allow: None,
+            secrets: Mode::Fingerprint,
+            target: Mode::Keep,
+            addresses: Addresses::Keep,
             schemes: Vec::new(),
             challenge_keep: Vec::new(),
             cookie_attributes: Vec::new(),
-            cookie_keep: Vec::new(),
             certificate_keep: Vec::new(),
             protocols_keep: Vec::new(),
             patterns: Vec::new(),
             hide_all: true,
             short_values: false,
+            id: "hide_all".to_owned(),
+            loud: Vec::new(),
+            added_patterns: 0,
+            allowed: 0,
         }
     }
 
-    /// Hides the values of this header from now on; a `*` at the end stands for any rest.
-    pub fn hide_header(&mut self, name: &str) {
-        self.headers.set(name, Class::Secret);
+    /// What a user has taken away from the protection, one sentence each; empty for the default. For a record of the
+    /// recorder's life, and for whoever starts it.
+    #[must_use]
+    pub fn loud(&self) -> &[String] {
+        &self.loud
     }
 
-    /// Leaves the values of this header readable, except for what value patterns hit; a `*` at the end stands for any
-    /// rest.
-    pub fn show_header(&mut self, name: &str) {
-        self.headers.set(name, Class::Plain);
+    /// What is in force in one line, with the hash at its end: `secrets fingerprint, target keep, addresses keep, …`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = format!(
+            "secrets {}, target {}, addresses {}",
+            self.secrets.as_str(),
+            self.target.as_str(),
+            self.addresses.as_str()
+        );
+        for mode in [Mode::Keep, Mode::Fingerprint, Mode::Mask, Mode::Drop] {
+            let names = self.own.said.iter().filter(|(_, m, _)| *m == mode).count();
+            if names > 0 {
+                let _ = write!(text, ", {names} named to {}", mode.as_str());
+            }
+        }
+        for (count, what) in [(self.allowed, "lines allowed"), (self.added_patterns, "patterns added")] {
+            if count > 0 {
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        let _ = write!(text, "; policy {}", self.id);
+        text
     }
 
-    /// Hides the values of this query key; a `*` at the end stands for any rest.
-    pub fn hide_query_key(&mut self, key: &str) {
-        self.query.set(key, Class::Secret);
+    /// Hash of the effective policy, list and settings: equal where the same is hidden in the same way.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
-    /// Leaves the values of this query key readable, except for what value patterns hit.
-    pub fn show_query_key(&mut self, key: &str) {
-        self.query.set(key, Class::Plain);
-    }
-
-    /// Leaves the values of cookies of this name readable, except for what value patterns hit. Cookie names have case.
-    pub fn show_cookie(&mut self, name: &str) {
-        self.cookie_keep.push(name.as_bytes().to_vec());
-    }
-
-    /// Adds a value pattern: `regex` is tried on values that hold one of `literals`, without regard to case. Its
-    /// first group is the secret, or all of the match where it has none.
-    ///
-    /// # Errors
-    /// Where the pattern is wrong, has no literals, or is one too many.
-    pub fn hide_values(&mut self, class: &str, regex: &str, literals: &[&str]) -> Result<(), PolicyError> {
-        let value = Value {
-            class: class.to_owned(),
-            provider: None,
-            regex: regex.to_owned(),
-            literals: literals.iter().map(|l| (*l).to_owned()).collect(),
-            except: Vec::new(),
+    /// What the names to keep take away.
+    fn taken_away(&self, own: &Own) -> Vec<String> {
+        let kept = own.said.iter().filter(|(_, mode, _)| *mode == Mode::Keep);
+        let tell = |(section, _, name): &(&str, Mode, String)| {
+            let why = if name.ends_with('*') {
+                "all names that begin so are kept, secrets too"
+            } else {
+                let plain = name.as_bytes();
+                match *section {
+                    "cookies" => "a secret is kept",
+                    "query" if self.query_key(plain) != Key::Plain => "a secret is kept",
+                    "headers" => match self.header(plain).class {
+                        Class::Plain | Class::Url | Class::Authority => "value patterns no longer hold",
+                        Class::Address => "client addresses are kept",
+                        _ => "a secret is kept",
+                    },
+                    _ => "value patterns no longer hold",
+                }
+            };
+            format!("privacy.{section}.keep {name}: {why}")
         };
-        self.short_values = true;
-        self.push(PatternKind::Secret, value)
+        kept.map(tell).collect()
     }
 
-    fn push(&mut self, kind: PatternKind, value: Value) -> Result<(), PolicyError> {
+    fn push(&mut self, kind: PatternKind, value: Value, path: &str) -> Result<(), PolicyError> {
         if self.patterns.len() >= PATTERNS_MAX {
-            return Err(PolicyError::TooManyPatterns(self.patterns.len() + 1));
+            return wrong(path, Problem::TooManyPatterns);
         }
-        if value.literals.is_empty() || value.literals.iter().any(String::is_empty) {
-            return Err(PolicyError::NoLiterals(value.regex));
+        if let Some(i) = value.literals.iter().position(String::is_empty) {
+            return wrong(format!("{path}.literals[{i}]"), Problem::Literal);
         }
         let regex = RegexBuilder::new(&value.regex)
             .unicode(false)
             .size_limit(REGEX_SIZE_BYTES_MAX)
             .build()
-            .map_err(|e| PolicyError::Pattern(Box::new(e)))?;
+            .or_else(|e| wrong(format!("{path}.regex"), Problem::Regex(Box::new(e))))?;
+        if regex.is_match(b"") {
+            return wrong(format!("{path}.regex"), Problem::MatchesNothing);
+        }
         self.patterns.push(Pattern {
             kind,
             class: value.class,
@@ -334,21 +452,52 @@ impl Policy {
     }
 
     /// How the line of this name is treated.
-    pub(super) fn header(&self, name: &[u8]) -> Class {
-        if self.hide_all {
-            return Class::Secret;
+    pub(super) fn header(&self, name: &[u8]) -> Rule {
+        let plain = plain_form(name);
+        let secret = |mode| Rule { class: Class::Secret, mode };
+        match self.own.headers.get(&plain) {
+            _ if self.hide_all => return secret(Mode::Fingerprint),
+            Some(Mode::Keep) => return Rule { class: Class::Kept, mode: Mode::Keep },
+            Some(mode) => return secret(mode),
+            None => {}
         }
-        self.headers.get(&plain_form(name)).unwrap_or_else(|| self.by_pattern(name))
+        if self.allow.as_ref().is_some_and(|allow| allow.get(&plain).is_none()) {
+            return secret(self.secrets.max(Mode::Mask));
+        }
+        let class = self.headers.get(&plain).unwrap_or_else(|| self.by_pattern(name));
+        let holds_address = self.addresses != Addresses::Keep
+            && matches!(class, Class::Plain | Class::Authority)
+            && self.address.get(&plain).is_some();
+        Rule { class: if holds_address { Class::Address } else { class }, mode: self.secrets }
     }
 
-    /// Whether the value of this query key is a secret. `key` has been percent-decoded.
-    pub(super) fn query_key(&self, key: &[u8]) -> bool {
+    /// How the value of this query key is treated. `key` has been percent-decoded.
+    pub(super) fn query_key(&self, key: &[u8]) -> Key {
         if self.hide_all {
-            return true;
+            return Key::Secret;
         }
-        let parts = parts_form(key);
-        let rule = self.query.get(&plain_form(key)).or_else(|| self.query.get(&parts));
-        rule.unwrap_or_else(|| self.by_pattern(key)) != Class::Plain
+        let (plain, parts) = (plain_form(key), parts_form(key));
+        if let Some(mode) = self.own.query.get(&plain).or_else(|| self.own.query.get(&parts)) {
+            return Key::Named(mode);
+        }
+        let rule = self.query.get(&plain).or_else(|| self.query.get(&parts));
+        match rule.unwrap_or_else(|| self.by_pattern(key)) {
+            Class::Plain => Key::Plain,
+            _ => Key::Secret,
+        }
+    }
+
+    /// How the value of this cookie is treated.
+    pub(super) fn cookie(&self, name: &[u8]) -> Mode {
+        if self.own.cookies.is_empty() {
+            return self.secrets;
+        }
+        self.own.cookies.get(&plain_form(name)).unwrap_or(self.secrets)
+    }
+
+    /// How a secret is hidden that is a part of something that stays: it cannot be left out.
+    pub(super) fn part(&self) -> Mode {
+        self.secrets.min(Mode::Mask)
     }
 
     fn by_pattern(&self, name: &[u8]) -> Class {
@@ -356,135 +505,82 @@ impl Policy {
     }
 }
 
+impl Own {
+    /// Checks the names of a section.
+    fn take(&mut self, section: &'static str, names: &Names) -> Result<NameRules<Mode>, PolicyError> {
+        let mut rules = NameRules::default();
+        let mut seen: HashMap<Vec<u8>, (Mode, String)> = HashMap::new();
+        for (mode, list) in names.by_mode() {
+            let path = format!("privacy.{section}.{}", mode.as_str());
+            for (i, name) in named(&path, list)?.enumerate() {
+                let path = format!("{path}[{i}]");
+                if let Some(why) = names::wrong(name) {
+                    return wrong(path, Problem::Name { name: name.clone(), why });
+                }
+                let plain = plain_form(name.as_bytes());
+                if let Some((_, also)) = seen.get(&plain).filter(|(other, _)| *other != mode) {
+                    return wrong(path, Problem::Twice { name: name.clone(), also: also.clone() });
+                }
+                rules.set(name, mode);
+                self.said.push((section, mode, String::from_utf8_lossy(&plain).into_owned()));
+                seen.insert(plain, (mode, path));
+            }
+        }
+        self.said.sort();
+        self.said.dedup();
+        Ok(rules)
+    }
+}
+
+fn named<'n>(
+    path: &str,
+    list: &'n [String],
+) -> Result<impl Iterator<Item = &'n String> + use<'n>, PolicyError> {
+    if list.len() > NAMES_MAX {
+        return wrong(path, Problem::TooManyNames(list.len()));
+    }
+    Ok(list.iter())
+}
+
+/// Hash of list and settings in one form, whatever order and case they were written in.
+fn id(list: &str, policy: &Policy, settings: &Settings) -> String {
+    let mut hash = Sha256::new();
+    // Length first, so that no two policies make one text.
+    let mut put = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    put(list);
+    put(policy.secrets.as_str());
+    put(policy.target.as_str());
+    put(policy.addresses.as_str());
+    for (section, mode, name) in &policy.own.said {
+        put(section);
+        put(mode.as_str());
+        put(name);
+    }
+    let mut allow: Vec<_> = settings.allow.iter().map(|name| plain_form(name.as_bytes())).collect();
+    allow.sort();
+    allow.dedup();
+    put("allow");
+    allow.iter().for_each(|name| put(&String::from_utf8_lossy(name)));
+    for pattern in &settings.patterns {
+        put("pattern");
+        put(&pattern.class);
+        put(&pattern.regex);
+        pattern.literals.iter().for_each(|literal| put(literal));
+    }
+    let digest = hash.finalize();
+    digest.iter().take(8).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
 fn lower(words: &[String]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.to_ascii_lowercase().into_bytes()).collect()
 }
 
-/// Lower case, `_` as `-`, without whitespace and control bytes at its ends.
-fn plain_form(name: &[u8]) -> Vec<u8> {
-    let odd = |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control();
-    let start = name.iter().position(|b| !odd(b)).unwrap_or(name.len());
-    let end = name.iter().rposition(|b| !odd(b)).map_or(start, |i| i + 1);
-    name[start..end].iter().map(|b| if *b == b'_' { b'-' } else { b.to_ascii_lowercase() }).collect()
-}
-
-/// As the plain form, with all separators as `-`, and one where a capital follows a small letter or digit.
-fn parts_form(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len() + 8);
-    let mut before = b'-';
-    for &byte in name {
-        if byte.is_ascii_uppercase() && (before.is_ascii_lowercase() || before.is_ascii_digit()) {
-            out.push(b'-');
-        }
-        before = byte;
-        out.push(if byte.is_ascii_alphanumeric() || byte >= 0x80 { byte.to_ascii_lowercase() } else { b'-' });
-    }
-    while out.last() == Some(&b'-') {
-        out.pop();
-    }
-    out
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_compiled_in_list_can_be_read() {
-        let policy = Policy::parse(DEFAULT).unwrap();
-        assert!(!policy.hide_all && !Policy::default().hide_all);
-        assert!(policy.patterns.len() > 30);
-    }
-
-    #[test]
-    fn a_wrong_list_is_an_error() {
-        assert!(matches!(Policy::parse("x = 1"), Err(PolicyError::Syntax(_))));
-        let mut policy = Policy::default();
-        assert!(matches!(policy.hide_values("x", "(", &["x"]), Err(PolicyError::Pattern(_))));
-        assert!(matches!(policy.hide_values("x", "x", &[]), Err(PolicyError::NoLiterals(_))));
-        while policy.patterns.len() < PATTERNS_MAX {
-            policy.hide_values("x", "xyz", &["xyz"]).unwrap();
-        }
-        assert!(matches!(policy.hide_values("x", "x", &["x"]), Err(PolicyError::TooManyPatterns(_))));
-    }
-
-    #[test]
-    fn names_of_secrets() {
-        let policy = Policy::default();
-        for name in [
-            "AUTHORIZATION",
-            "X-Api-Key",
-            "x_api_key",
-            "X-My-Auth",
-            "X-Foo-Token",
-            "fooToken",
-            "X-User-Password",
-            "langfuse-anything",
-            "X-Foo.Session",
-            "X-Custom-Key",
-            "X-Login-OTP",
-            "Authorization ",
-            "X-MyApp-AccessKey",
-        ] {
-            assert_eq!(policy.header(name.as_bytes()), Class::Secret, "{name}");
-        }
-        for name in [
-            "Idempotency-Key",
-            "Sec-WebSocket-Key",
-            "X-Consumer-Username",
-            "X-Request-Id",
-            "ETag",
-            "If-None-Match",
-            "Author",
-            "Sec-Fetch-Site",
-            "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
-            "Traceparent",
-            "Accept",
-            "Cache-Control",
-            "Keep-Alive",
-            "X-Pinned",
-            "Content-Type",
-            "Access-Control-Allow-Credentials",
-            "User-Agent",
-            "Design",
-            "X-Monkeys",
-            "Sec-WebSocket-Accept",
-            "X-Amz-Cf-Id",
-            "Last-Event-Id",
-        ] {
-            assert_eq!(policy.header(name.as_bytes()), Class::Plain, "{name}");
-        }
-    }
-
-    #[test]
-    fn keys_of_secrets() {
-        let policy = Policy::default();
-        for key in [
-            "token",
-            "X-Amz-Signature",
-            "access_token",
-            "accessToken",
-            "user[password]",
-            "client_secret",
-            "sig",
-        ] {
-            assert!(policy.query_key(key.as_bytes()), "{key}");
-        }
-        for key in ["q", "page", "sort_key", "client_id", "X-Amz-Date", "id", "", "monkeys", "design"] {
-            assert!(!policy.query_key(key.as_bytes()), "{key}");
-        }
-    }
-
-    #[test]
-    fn a_user_has_the_last_word() {
-        let mut policy = Policy::default();
-        policy.show_header("X-Session-Id");
-        policy.hide_header("X-Amz-Cf-Id");
-        policy.hide_header("X-Corp-*");
-        policy.show_query_key("state");
-        assert_eq!(policy.header(b"x-session-id"), Class::Plain);
-        assert_eq!(policy.header(b"x-amz-cf-id"), Class::Secret);
-        assert_eq!(policy.header(b"x-corp-anything"), Class::Secret);
-        assert!(!policy.query_key(b"state"));
-    }
-}
+#[path = "policy_tests.rs"]
+mod tests;

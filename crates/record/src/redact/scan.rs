@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::features::PatternKind;
 
 use super::policy::{Pattern, Policy};
+use super::settings::Mode;
 
 /// Shortest secret that a pattern of the compiled-in list can tell by its shape, without a special byte in the value.
 const SHAPE_BYTES_MIN: usize = 11;
@@ -36,15 +37,53 @@ pub(super) struct Range {
     pub(super) encoded: bool,
     /// Found as a scheme with something behind it.
     pub(super) credentials: bool,
+    /// A client's address, which is rewritten.
+    pub(super) address: bool,
+    /// How it is hidden; None as parts of values are. Kept ranges are taken out of the others.
+    pub(super) mode: Option<Mode>,
 }
 
 impl Range {
     pub(super) fn new(start: usize, end: usize) -> Self {
-        Self { start, end, encoded: false, credentials: false }
+        Self { start, end, encoded: false, credentials: false, address: false, mode: None }
     }
 
     pub(super) fn encoded(start: usize, end: usize) -> Self {
-        Self { start, end, encoded: true, credentials: false }
+        Self { encoded: true, ..Self::new(start, end) }
+    }
+
+    pub(super) fn address(start: usize, end: usize) -> Self {
+        Self { address: true, ..Self::new(start, end) }
+    }
+
+    pub(super) fn with(self, mode: Mode) -> Self {
+        Self { mode: Some(mode), ..self }
+    }
+
+    /// Takes the kept ranges out of the others, and away.
+    #[cold]
+    pub(super) fn subtract_kept(ranges: &mut Vec<Self>) {
+        let mut at = 0;
+        while at < ranges.len() {
+            let kept = ranges[at];
+            if kept.mode != Some(Mode::Keep) {
+                at += 1;
+                continue;
+            }
+            ranges.swap_remove(at);
+            for i in 0..ranges.len() {
+                let range = &mut ranges[i];
+                if range.mode == Some(Mode::Keep) || range.end <= kept.start || kept.end <= range.start {
+                    continue;
+                }
+                let behind = Self { start: kept.end, ..*range };
+                range.end = range.end.min(kept.start);
+                if behind.start < behind.end {
+                    ranges.push(behind);
+                }
+            }
+        }
+        ranges.retain(|range| range.start < range.end);
     }
 }
 
@@ -74,6 +113,8 @@ pub(super) struct Scanner {
     patterns: Vec<Pattern>,
     /// Patterns that tell a secret by what stands in front of it rather than by its shape.
     generic: Mask,
+    /// Patterns without literals: tried on every value.
+    always: Mask,
     /// Bit set: some literal of three or more bytes may begin with these three.
     table: Box<[u64; 1 << (TABLE_BITS - 6)]>,
     /// Literals of three bytes and more, by the hash of their first three.
@@ -110,10 +151,13 @@ impl Scanner {
             };
         }
         let mut all: BTreeMap<Vec<u8>, Mask> = BTreeMap::new();
-        let mut generic = 0;
+        let (mut generic, mut always) = (0, 0);
         for (bit, pattern) in policy.patterns.iter().enumerate() {
             if pattern.kind == PatternKind::Secret && pattern.group > 0 {
                 generic |= 1 << bit;
+            }
+            if pattern.literals.is_empty() {
+                always |= 1 << bit;
             }
             for literal in &pattern.literals {
                 *all.entry(literal.clone()).or_default() |= 1 << bit;
@@ -145,12 +189,15 @@ impl Scanner {
         }
         let shape_bytes_min = if policy.short_values { 0 } else { SHAPE_BYTES_MIN };
         let patterns = policy.patterns.clone();
-        Self { patterns, generic, table, long, starts, short, shape_bytes_min, tally }
+        Self { patterns, generic, always, table, long, starts, short, shape_bytes_min, tally }
     }
 
     /// Whether a value is worth a look: false only where [`Scanner::look`] and [`cards`] would find nothing, and no
     /// percent sign is in it; short values of ordinary bytes pass too.
     pub(super) fn touches(&self, value: &[u8]) -> bool {
+        if self.always != 0 {
+            return true;
+        }
         let (mut digits, mut special) = (0, false);
         for part in value.chunks(TALLY_BYTES) {
             let tally: u32 = part.iter().map(|b| self.tally[usize::from(*b)]).sum();
@@ -223,7 +270,7 @@ impl Scanner {
     /// Calls `found` with each match of each pattern in `value`; without the generic ones where all of it is hidden
     /// anyway. True where there are so many that all of it had better be hidden.
     pub(super) fn look<'s>(&'s self, value: &[u8], generic: bool, mut found: impl FnMut(Found<'s>)) -> bool {
-        let mut mask: Mask = 0;
+        let mut mask = self.always;
         self.literals(value, |patterns| {
             mask |= patterns;
             true

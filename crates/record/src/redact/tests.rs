@@ -510,16 +510,23 @@ fn a_policy_that_hides_all_hides_all() {
 
 #[test]
 fn added_patterns_hold_in_short_values() {
-    let mut policy = Policy::default();
-    policy.hide_values("staff_id", "\\bE[0-9]{5}\\b", &["e0", "e1"]).unwrap();
-    policy.hide_values("desk", "desk([0-9]+)", &["desk"]).unwrap();
+    let patterns = vec![
+        ValuePattern {
+            class: "staff_id".into(),
+            regex: "\\bE[0-9]{5}\\b".into(),
+            literals: vec!["e0".into(), "e1".into()],
+        },
+        ValuePattern { class: "desk".into(), regex: "desk([0-9]+)".into(), literals: vec!["desk".into()] },
+        ValuePattern { class: "room".into(), regex: "^r([0-9]+)$".into(), literals: Vec::new() },
+    ];
+    let policy = Policy::with(&Settings { patterns, ..Settings::default() }).unwrap();
     let mut r = Redactor::new(FingerprintKey { id: 1, secret: [7; 32] }, policy);
-    let t =
-        r.redact(raw(Some(message(("GET", "/"), &[("A", "E01234"), ("B", "desk77"), ("C", "E9")])), None));
-    let out = lines(t.facts().request.as_ref().unwrap());
-    assert_eq!(
-        (&out[0].1, &out[1].1, out[2].1.as_str()),
-        (&fp("E01234"), &format!("desk{}", fp("77")), "E9")
-    );
+    let given = [("A", "E01234"), ("B", "desk77"), ("C", "E9"), ("D", "r5")];
+    let t = r.redact(raw(Some(message(("GET", "/"), &given)), None));
+    let out: Vec<_> = lines(t.facts().request.as_ref().unwrap()).into_iter().map(|(_, v)| v).collect();
+    assert_eq!(out, [fp("E01234"), format!("desk{}", fp("77")), "E9".into(), format!("r{}", fp("5"))]);
     assert_eq!(t.features().patterns[0].class, "staff_id");
 }
+
+#[path = "mode_tests.rs"]
+mod modes;

@@ -1,14 +1,22 @@
 //! Where the secrets are in values of a known form. Each function appends to a list of ranges; what it cannot
 //! read it takes for a secret as a whole.
 
-use super::policy::Policy;
+use super::policy::{Key, Policy};
 use super::scan::{self, Range};
+use super::settings::Mode;
 
 /// Most pieces of one URL that are looked at one by one; what comes after them is hidden as a whole.
 const PIECES_MAX: usize = 1024;
 
-/// Credentials: all is secret but a known scheme in front, which is returned (RFC 9110, 11.4).
-pub(super) fn secret<'v>(value: &'v [u8], policy: &Policy, ranges: &mut Vec<Range>) -> &'v [u8] {
+/// Credentials: all is hidden but a known scheme in front, which is returned (RFC 9110, 11.4).
+pub(super) fn secret<'v>(value: &'v [u8], policy: &Policy, mode: Mode, ranges: &mut Vec<Range>) -> &'v [u8] {
+    let before = ranges.len();
+    let scheme = credentials(value, policy, ranges);
+    ranges.iter_mut().skip(before).for_each(|range| range.mode = Some(mode));
+    scheme
+}
+
+fn credentials<'v>(value: &'v [u8], policy: &Policy, ranges: &mut Vec<Range>) -> &'v [u8] {
     let start = value.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(value.len());
     let word = value[start..].iter().position(u8::is_ascii_whitespace).map_or(value.len(), |n| start + n);
     let scheme = &value[start..word];
@@ -54,18 +62,37 @@ fn aws4(value: &[u8], from: usize, ranges: &mut Vec<Range>) -> bool {
     true
 }
 
-/// Cookie: `name=value; name=value` (RFC 6265, 4.2.1). A pair without a name is all value, as browsers have it.
-pub(super) fn cookie(value: &[u8], policy: &Policy, ranges: &mut Vec<Range>) {
+/// Cookie: `name=value; name=value` (RFC 6265, 4.2.1). A pair without a name is all value, as browsers have it. Returns
+/// how many pairs are left out, and whether those are all.
+pub(super) fn cookie(value: &[u8], policy: &Policy, ranges: &mut Vec<Range>) -> (u32, bool) {
+    let (mut left_out, mut some_stay) = (0, false);
     for (start, end) in split(value, 0, value.len(), b';') {
-        pair(value, start, end, policy, ranges);
+        let blank = value[start..end].trim_ascii().is_empty();
+        if blank || pair(value, start, end, policy, ranges) != Mode::Drop {
+            some_stay |= !blank;
+            continue;
+        }
+        left_out += 1;
+        // With the separator before it; where nothing before it stays, with the one behind it.
+        let range = if some_stay {
+            Range::new(start.saturating_sub(1), end)
+        } else {
+            let next = value.get(end + 1..).unwrap_or(&[]);
+            Range::new(start, end + 1 + next.iter().take_while(|b| b.is_ascii_whitespace()).count())
+        };
+        ranges.push(range.with(Mode::Drop));
     }
+    (left_out, left_out > 0 && !some_stay)
 }
 
-/// Set-Cookie: `name=value; attribute=value` (RFC 6265, 4.1.1).
-pub(super) fn set_cookie(value: &[u8], policy: &Policy, ranges: &mut Vec<Range>) {
+/// Set-Cookie: `name=value; attribute=value` (RFC 6265, 4.1.1). Returns whether the line is left out: attributes
+/// without their cookie say nothing.
+pub(super) fn set_cookie(value: &[u8], policy: &Policy, ranges: &mut Vec<Range>) -> bool {
     for (i, (start, end)) in split(value, 0, value.len(), b';').enumerate() {
         if i == 0 {
-            pair(value, start, end, policy, ranges);
+            if pair(value, start, end, policy, ranges) == Mode::Drop {
+                return true;
+            }
             continue;
         }
         let (start, end) = trim(value, start, end);
@@ -87,20 +114,24 @@ pub(super) fn set_cookie(value: &[u8], policy: &Policy, ranges: &mut Vec<Range>)
             }
         }
     }
+    false
 }
 
-fn pair(value: &[u8], start: usize, end: usize, policy: &Policy, ranges: &mut Vec<Range>) {
-    let from = match value[start..end].iter().position(|b| *b == b'=') {
-        Some(equals) => {
-            let name = value[start..start + equals].trim_ascii();
-            if policy.cookie_keep.iter().any(|keep| keep == name) {
-                return;
-            }
-            start + equals + 1
+/// Hides or keeps the value of a cookie; returns which.
+fn pair(value: &[u8], start: usize, end: usize, policy: &Policy, ranges: &mut Vec<Range>) -> Mode {
+    let equals = value[start..end].iter().position(|b| *b == b'=');
+    let name = equals.map_or(&b""[..], |equals| value[start..start + equals].trim_ascii());
+    let mode = policy.cookie(name);
+    match mode {
+        Mode::Keep => ranges.push(Range::new(start, end).with(Mode::Keep)),
+        Mode::Fingerprint | Mode::Mask => {
+            let before = ranges.len();
+            trimmed(value, equals.map_or(start, |equals| start + equals + 1), end, true, ranges);
+            ranges.iter_mut().skip(before).for_each(|range| range.mode = Some(mode));
         }
-        None => start,
-    };
-    trimmed(value, from, end, true, ranges);
+        Mode::Drop => {}
+    }
+    mode
 }
 
 /// Challenges: `Scheme key=value, key=value` (RFC 9110, 11.6.1). Parameters that are not known to be harmless, and
@@ -177,19 +208,33 @@ pub(super) fn authority(value: &[u8], ranges: &mut Vec<Range>) {
     }
 }
 
-/// URLs, or text with URLs in it: user information, and the values of secret keys anywhere behind a separator.
-/// `secret_key` is asked with decoded keys; `hidden_in` tells whether decoded text holds a secret.
+/// Where a URL is read, and how its query values are treated.
+pub(super) struct Url<'f> {
+    /// What holds for a decoded key.
+    pub(super) key: &'f mut dyn FnMut(&[u8]) -> Key,
+    /// What holds for values in a query whose key no rule names.
+    pub(super) rest: Mode,
+    /// How values are hidden whose key is a secret's by the list.
+    pub(super) secrets: Mode,
+    /// How a secret is hidden in a value that stays.
+    pub(super) part: Mode,
+}
+
+/// URLs, or text with URLs in it: user information, and the values of keys anywhere behind a separator. `hidden_in`
+/// tells whether decoded text holds a secret. Returns how many keys are left out.
 pub(super) fn url(
     value: &[u8],
     ranges: &mut Vec<Range>,
-    secret_key: &mut dyn FnMut(&[u8]) -> bool,
+    rules: &mut Url<'_>,
     mut hidden_in: impl FnMut(&[u8]) -> bool,
-) {
+) -> u32 {
     userinfo(value, ranges);
     // A URL in a text ends at whitespace and the like; a URL that is all of the value ends with it.
     let in_text = value.first() == Some(&b'<') || value.iter().any(u8::is_ascii_whitespace);
     let mut in_query = false;
-    let mut pieces = 0;
+    let (mut pieces, mut left_out) = (0, 0);
+    // Where the query begins, as long as none of its pairs stays.
+    let mut empty_since: Option<usize> = None;
     let mut at = 0;
     while at < value.len() {
         // A piece: from behind a separator to the next. More separators than the grammar has do no harm, since what
@@ -197,23 +242,14 @@ pub(super) fn url(
         let end = value[at..].iter().position(|b| ends_piece(*b)).map_or(value.len(), |n| at + n);
         let piece = &value[at..end];
         let equals = memchr::memchr(b'=', piece);
-        let encoded = memchr::memchr(b'%', piece).is_some();
         pieces += 1;
-        let hide_from = if pieces > PIECES_MAX {
-            Some(at)
-        } else if let Some(equals) = equals
-            && is_secret_key(&piece[..equals], secret_key)
-        {
-            Some(at + equals + 1)
-        } else if encoded && is_hiding(piece, secret_key, &mut hidden_in) {
-            // The key stays if it is not part of what is hidden.
-            let plain_key = equals.filter(|equals| !piece[..*equals].contains(&b'%'));
-            Some(plain_key.map_or(at, |equals| at + equals + 1))
+        let found = if pieces > PIECES_MAX {
+            Some((at, rules.part))
         } else {
-            None
+            treat(piece, at, equals, in_query, rules, &mut hidden_in)
         };
         let mut next = end;
-        if let Some(from) = hide_from {
+        if let Some((from, mode)) = found {
             next = value[from..]
                 .iter()
                 .position(|b| ends_value(*b, in_query, in_text))
@@ -221,13 +257,72 @@ pub(super) fn url(
             if pieces > PIECES_MAX {
                 next = value.len();
             }
-            trimmed(value, from, next, true, ranges);
+            match mode {
+                Mode::Keep => ranges.push(Range::new(from, next).with(Mode::Keep)),
+                Mode::Drop => {
+                    left_out += 1;
+                    ranges.push(without(value, at, next, &mut empty_since).with(Mode::Drop));
+                }
+                Mode::Fingerprint | Mode::Mask => {
+                    let before = ranges.len();
+                    trimmed(value, from, next, true, ranges);
+                    ranges.iter_mut().skip(before).for_each(|range| range.mode = Some(mode));
+                }
+            }
+            if mode != Mode::Drop {
+                empty_since = None;
+            }
+        } else if !piece.is_empty() {
+            empty_since = None;
         }
-        in_query |= value.get(next).is_some_and(|b| matches!(b, b'?' | b'#'));
-        if value.get(next).is_some_and(u8::is_ascii_whitespace) {
-            in_query = false;
+        match value.get(next) {
+            Some(b'?' | b'#') => (in_query, empty_since) = (true, Some(next)),
+            Some(b) if b.is_ascii_whitespace() => in_query = false,
+            _ => {}
         }
         at = next + 1;
+    }
+    left_out
+}
+
+/// From where on a piece that begins at `at` is hidden or kept, and how; None where no rule holds for it.
+fn treat(
+    piece: &[u8],
+    at: usize,
+    equals: Option<usize>,
+    in_query: bool,
+    rules: &mut Url<'_>,
+    hidden_in: &mut impl FnMut(&[u8]) -> bool,
+) -> Option<(usize, Mode)> {
+    let rest = if in_query { rules.rest } else { Mode::Keep };
+    if let Some(equals) = equals {
+        match key_rule(&piece[..equals], rules.key) {
+            Key::Named(mode) => return Some((at + equals + 1, mode)),
+            Key::Secret => return Some((at + equals + 1, rules.secrets.max(rest))),
+            Key::Plain => {}
+        }
+    }
+    if rest != Mode::Keep && !piece.is_empty() {
+        return Some((equals.map_or(at, |equals| at + equals + 1), rest));
+    }
+    if memchr::memchr(b'%', piece).is_some() && is_hiding(piece, rules.key, hidden_in) {
+        // The key stays if it is not part of what is hidden.
+        let plain_key = equals.filter(|equals| !piece[..*equals].contains(&b'%'));
+        return Some((plain_key.map_or(at, |equals| at + equals + 1), rules.part));
+    }
+    None
+}
+
+/// A pair with the separator before it; where no pair before it stays, with the one behind it; where none behind it
+/// stays either, with what begins the query.
+fn without(value: &[u8], start: usize, end: usize, empty_since: &mut Option<usize>) -> Range {
+    match *empty_since {
+        Some(_) if matches!(value.get(end), Some(b'&' | b';')) => Range::new(start, end + 1),
+        Some(since) => Range::new(since, end),
+        None => {
+            let separated = start.checked_sub(1).is_some_and(|i| matches!(value[i], b'&' | b';'));
+            Range::new(start - usize::from(separated), end)
+        }
     }
 }
 
@@ -244,17 +339,17 @@ fn ends_value(byte: u8, in_query: bool, in_text: bool) -> bool {
     }
 }
 
-fn is_secret_key(key: &[u8], secret_key: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+fn key_rule(key: &[u8], rule: &mut dyn FnMut(&[u8]) -> Key) -> Key {
     match scan::percent_decoded(key) {
-        Some(decoded) => secret_key(&decoded),
-        None => secret_key(key),
+        Some(decoded) => rule(&decoded),
+        None => rule(key),
     }
 }
 
 /// A piece with percent signs hides a secret: by a pattern, or as `key=value` within.
 fn is_hiding(
     piece: &[u8],
-    secret_key: &mut dyn FnMut(&[u8]) -> bool,
+    rule: &mut dyn FnMut(&[u8]) -> Key,
     hidden_in: &mut impl FnMut(&[u8]) -> bool,
 ) -> bool {
     let Some(decoded) = scan::percent_decoded(piece) else { return false };
@@ -262,7 +357,8 @@ fn is_hiding(
         let mut from = 0;
         // `a=token=x`: each equals sign may be the one that counts.
         while let Some(equals) = part[from..].iter().position(|b| *b == b'=') {
-            if from + equals + 1 < part.len() && secret_key(&part[from..from + equals]) {
+            let mut hidden = || rule(&part[from..from + equals]).is_hidden();
+            if from + equals + 1 < part.len() && hidden() {
                 return true;
             }
             from += equals + 1;
@@ -324,7 +420,7 @@ fn trimmed(value: &[u8], start: usize, end: usize, encoded: bool, ranges: &mut V
     }
 }
 
-fn trim(value: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+pub(super) fn trim(value: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
     while start < end && value[start].is_ascii_whitespace() {
         start += 1;
     }
@@ -346,7 +442,7 @@ fn split(value: &[u8], start: usize, end: usize, separator: u8) -> impl Iterator
 }
 
 /// Parts between separators that stand outside of quotes.
-fn split_quoted(value: &[u8], separator: u8) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn split_quoted(value: &[u8], separator: u8) -> impl Iterator<Item = (usize, usize)> {
     let mut at = Some(0);
     std::iter::from_fn(move || {
         let from = at?;

@@ -1,8 +1,10 @@
 //! The command line, from which the parser, the help and the completions come.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headtrail_record::record::Kind;
 
 /// Records the header elements of the HTTP traffic on this host, exactly and without a secret.
 #[derive(Parser)]
@@ -16,10 +18,14 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Records each HTTP request and its response in a journal, as a daemon
+    Run(Run),
     /// Shows each HTTP request and its response as it happens; nothing is stored
     Watch(Watch),
     /// Tells what works on this host, and why not
     Doctor,
+    /// Prints what is in the journal
+    Journal(Journal),
     /// Checks the config file, or tells what can be in it
     Config(Config),
     /// Asks the running daemon for its counters, lags and privileges
@@ -30,6 +36,73 @@ pub(crate) enum Command {
     /// Tells names of executables to the recorder, which has no right to look at them
     #[command(name = crate::names::COMMAND, hide = true)]
     HelperNames,
+}
+
+/// `headtrail run`
+#[derive(Args)]
+#[command(
+    after_help = "FILTER is tcpdump's language, as in 'headtrail watch --help'; what stands here takes the place of the config's.\n\n\
+SIGHUP reads the config anew, SIGUSR1 prints the counts so far to standard error; Ctrl-C or SIGTERM ends it."
+)]
+pub(crate) struct Run {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", help = format!("The config file; {} when left out, which need not be there", crate::config::DEFAULT_PATH))]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of everything that is kept, instead of the config's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of loopback for /metrics, instead of the config's
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) web: Option<SocketAddr>,
+    /// User that the daemon becomes, instead of the config's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Which connections to record; the config's when left out
+    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    pub(crate) filter: Vec<String>,
+}
+
+/// `headtrail journal`
+#[derive(Args)]
+pub(crate) struct Journal {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: JournalCommand,
+}
+
+/// `headtrail journal …`
+#[derive(Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Prints the records in order, one a line, also while the daemon runs; ends with 1 where some cannot be read
+    Cat(Cat),
+}
+
+/// `headtrail journal cat`
+#[derive(Args)]
+pub(crate) struct Cat {
+    /// Folder of everything that is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/headtrail")]
+    pub(crate) data_dir: PathBuf,
+    /// Only records of this type: transaction, loss, lifecycle, annotation, coverage, checkpoint, …
+    #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
+    pub(crate) kind: Option<Kind>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = CatFormat::Json)]
+    pub(crate) format: CatFormat,
+}
+
+/// Form of what the journal prints.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CatFormat {
+    /// A line of JSON a record
+    Json,
+    /// A line of JSON a record, with the names of the Elastic Common Schema
+    Ecs,
+}
+
+/// The type of that name.
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::of_name(name).ok_or_else(|| format!("there is no such type; there are {}", Kind::NAMES.join(", ")))
 }
 
 /// `headtrail config`

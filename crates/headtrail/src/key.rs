@@ -37,6 +37,12 @@ pub(crate) fn ephemeral() -> io::Result<FingerprintKey> {
     Ok(FingerprintKey { id: 0, secret: random()? })
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let secret = random()?;
+    Ok(std::array::from_fn(|i| secret[i % secret.len()]))
+}
+
 /// Random number of a run; it makes ids differ between runs and hosts.
 pub(crate) fn run_id() -> io::Result<u64> {
     let secret = random()?;
@@ -93,7 +99,6 @@ pub(crate) fn load_or_make(data_dir: &Path) -> Result<FingerprintKey, String> {
 
 /// Makes a new key, which is the one that is used from then on; returns its id. Where two do so at the same time, one
 /// new key comes of it, and both return it.
-#[cfg_attr(not(test), expect(dead_code, reason = "no command rotates keys yet"))]
 pub(crate) fn rotate(data_dir: &Path) -> Result<u32, String> {
     let folder = folder_in(data_dir)?;
     let newest = ids(&folder)?.last().copied().unwrap_or(0);
@@ -104,7 +109,6 @@ pub(crate) fn rotate(data_dir: &Path) -> Result<u32, String> {
 }
 
 /// A key on disk.
-#[cfg_attr(not(test), expect(dead_code, reason = "no command lists keys yet"))]
 #[derive(Debug)]
 pub(crate) struct KeyFile {
     pub(crate) id: u32,
@@ -113,7 +117,6 @@ pub(crate) struct KeyFile {
 }
 
 /// The keys under `data_dir`, by their ids; the last one is used. Nothing is made.
-#[cfg_attr(not(test), expect(dead_code, reason = "no command lists keys yet"))]
 pub(crate) fn list(data_dir: &Path, now: SystemTime) -> Result<Vec<KeyFile>, String> {
     let folder = data_dir.join("keys");
     if !folder.exists() {

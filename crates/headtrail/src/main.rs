@@ -8,27 +8,25 @@ mod cli;
 mod config;
 mod doctor;
 mod exit;
+mod journal_cat;
+mod keeper;
 mod key;
-#[allow(dead_code)]
+mod losses;
 mod metrics;
-// Called by the daemon only.
-#[allow(dead_code)]
 mod names;
-#[allow(dead_code)]
 mod notify;
 #[cfg(test)]
 mod planted_tests;
 mod processes;
-#[allow(dead_code)]
+mod recorder;
+mod run;
 mod sandbox;
 mod signals;
-#[allow(dead_code)]
 mod snapshot;
 mod status;
 mod summary;
 mod text;
 mod watch;
-#[allow(dead_code)]
 mod web;
 
 use std::process::ExitCode;
@@ -42,7 +40,9 @@ fn main() -> ExitCode {
     // clap ends with 2 for what it does not know and with 0 for help.
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Run(options) => run::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Journal(options) => journal_cat::run(&options),
         Command::Doctor => doctor::run(),
         Command::Config(options) => config::run(&options),
         Command::Status(options) => status::run(&options),

@@ -6,13 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// What was asked for by signals.
 pub(crate) struct Signals {
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
     wake: UnixStream,
+    sender: UnixStream,
 }
 
 impl Signals {
@@ -28,8 +30,25 @@ impl Signals {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
-        signal_hook::low_level::pipe::register(SIGUSR1, sender)?;
-        Ok(Self { stop, report, wake })
+        signal_hook::low_level::pipe::register(SIGUSR1, sender.try_clone()?)?;
+        Ok(Self { stop, report, reload: Arc::default(), wake, sender })
+    }
+
+    /// The same, and takes SIGHUP over.
+    pub(crate) fn install_with_reload() -> io::Result<Self> {
+        let signals = Self::install()?;
+        signal_hook::flag::register(SIGHUP, Arc::clone(&signals.reload))?;
+        signal_hook::low_level::pipe::register(SIGHUP, signals.sender.try_clone()?)?;
+        Ok(signals)
+    }
+
+    /// Whether the config is to be read anew, since the last call.
+    pub(crate) fn take_reload(&mut self) -> bool {
+        let asked = self.reload.swap(false, Ordering::Relaxed);
+        if asked {
+            self.drain();
+        }
+        asked
     }
 
     /// Becomes readable when a signal comes.
@@ -47,8 +66,12 @@ impl Signals {
         if !self.report.swap(false, Ordering::Relaxed) {
             return false;
         }
+        self.drain();
+        true
+    }
+
+    fn drain(&mut self) {
         let mut bytes = [0; 64];
         while matches!(self.wake.read(&mut bytes), Ok(n) if n > 0) {}
-        true
     }
 }

@@ -12,13 +12,13 @@ use headtrail_capture::{Capture, Options};
 use headtrail_record::ecs;
 use headtrail_record::event::Event;
 use headtrail_record::json::{self, Context};
-use headtrail_record::record::Loss;
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::transaction::RawTransaction;
 
 use crate::cli::{self, Format};
 use crate::exit::Failure;
 use crate::key;
+use crate::losses::Told;
 use crate::processes::ProcessTable;
 use crate::signals::Signals;
 use crate::summary::Counts;
@@ -80,45 +80,22 @@ impl Sink {
     }
 }
 
-/// What was told of losses so far.
-struct Told {
-    counts: Vec<u64>,
-    since_ns: u64,
-}
-
-impl Told {
-    /// Writes a loss record for each reason whose count has grown.
-    fn tell(&mut self, sink: &mut Sink, counts: &Counts, now_ns: u64) {
-        let lost = counts.lost();
-        self.counts.resize(lost.len(), 0);
-        for (lost, told) in lost.iter().zip(&mut self.counts) {
-            let new = lost.count.saturating_sub(*told);
-            *told = lost.count;
-            if new == 0 {
-                continue;
-            }
-            let loss = Loss {
-                time_ns: now_ns,
-                stage: lost.stage.into(),
-                reason: lost.reason.into(),
-                count: new,
-                since_ns: self.since_ns,
-                until_ns: now_ns,
-            };
-            match sink.format {
-                Format::Json => json::write_loss(&mut sink.out, &loss),
-                Format::Ecs => ecs::write_loss(&mut sink.out, &loss),
-                Format::Text => {
-                    let _ =
-                        writeln!(sink.out, "-- lost {new} {} ({}: {})", lost.what, lost.stage, lost.reason);
-                }
+/// Writes a loss record for each reason whose count has grown.
+fn tell(told: &mut Told, sink: &mut Sink, counts: &Counts, now_ns: u64) {
+    for (loss, what) in told.tell(counts, now_ns) {
+        match sink.format {
+            Format::Json => json::write_loss(&mut sink.out, &loss),
+            Format::Ecs => ecs::write_loss(&mut sink.out, &loss),
+            Format::Text => {
+                let (count, stage, reason) = (loss.count, &loss.stage, &loss.reason);
+                let _ = writeln!(sink.out, "-- lost {count} {what} ({stage}: {reason})");
             }
         }
-        self.since_ns = now_ns;
     }
 }
 
-fn counts(capture: &Capture, assembler: &Assembler) -> Counts {
+/// All counters at this moment.
+pub(crate) fn counts(capture: &Capture, assembler: &Assembler) -> Counts {
     Counts {
         captured: capture.counters(),
         assembled: assembler.counters().clone(),
@@ -166,7 +143,7 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
         text::write_titles(&mut sink.out, &sink.text);
         sink.flush();
     }
-    let mut told = Told { counts: Vec::new(), since_ns: capture.now_ns() };
+    let mut told = Told::since(capture.now_ns());
     let mut ticked_ns = 0;
     while !signals.stop() && sink.failed.is_none() {
         let had = step(&mut capture, &mut assembler, &mut sink);
@@ -174,8 +151,8 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
         if now_ns.saturating_sub(ticked_ns) >= TICK_NS {
             ticked_ns = now_ns;
             assembler.tick(now_ns, &mut |raw| sink.take(raw));
-            if now_ns.saturating_sub(told.since_ns) >= LOSS_INTERVAL_NS {
-                told.tell(&mut sink, &counts(&capture, &assembler), now_ns);
+            if now_ns.saturating_sub(told.since_ns()) >= LOSS_INTERVAL_NS {
+                tell(&mut told, &mut sink, &counts(&capture, &assembler), now_ns);
             }
             sink.flush();
         }
@@ -192,7 +169,7 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
     while sink.failed.is_none() && step(&mut capture, &mut assembler, &mut sink) {}
     assembler.finish(&mut |raw| sink.take(raw));
     let last = counts(&capture, &assembler);
-    told.tell(&mut sink, &last, capture.now_ns());
+    tell(&mut told, &mut sink, &last, capture.now_ns());
     sink.flush();
     eprint!("{}", last.report());
     match sink.failed {

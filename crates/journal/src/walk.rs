@@ -10,6 +10,7 @@
 //! that looks like a block. It has to have a likely index and sequence number, so the most that it can do is to stand for blocks that
 //! are damaged anyway; and how many candidates have their records checked is limited.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -110,6 +111,19 @@ pub struct Damage {
     pub blocks: Range<u64>,
     /// How many records they had, if that is known.
     pub records: Option<u64>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)?;
+        if !self.blocks.is_empty() {
+            write!(f, "; blocks {} to {} cannot be read", self.blocks.start, self.blocks.end - 1)?;
+        }
+        match self.records {
+            Some(records) if records > 0 => write!(f, ", {records} records"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What comes next.

@@ -144,6 +144,15 @@ impl Redactor {
         }
     }
 
+    /// Hides by another policy from the next transaction on. What is remembered of names and values is forgotten.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.rules.scanner = Scanner::new(&policy);
+        self.rules.policy = policy;
+        self.names = Memo::new(10);
+        self.keys = Memo::new(9);
+        self.looks = Memo::new(9);
+    }
+
     /// Makes fingerprints with `key` from the next transaction on. Nothing else changes: what is remembered of names and
     /// values does not depend on the key.
     pub fn rotate(&mut self, key: &FingerprintKey) {

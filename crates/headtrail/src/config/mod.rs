@@ -27,6 +27,7 @@ use headtrail_record::{redact, volume};
 
 pub(crate) use command::run;
 pub(crate) use problems::Problems;
+pub(crate) use reference::show as shown;
 
 use keys::Reload as When;
 use kind::Value;
@@ -35,9 +36,10 @@ use problems::Found;
 /// Where the config lies unless told otherwise.
 pub(crate) const DEFAULT_PATH: &str = "/etc/headtrail/headtrail.toml";
 
+/// The user by default, which need not exist.
+const USER_DEFAULT: &str = "headtrail";
+
 /// A config that has been checked.
-// Read by `run`, which does not exist yet.
-#[allow(dead_code)]
 pub(crate) struct Config {
     /// `[run]`
     pub(crate) run: Run,
@@ -62,7 +64,6 @@ pub(crate) struct Config {
 }
 
 /// `[run]`
-#[allow(dead_code)]
 pub(crate) struct Run {
     /// User that the process becomes.
     pub(crate) user: String,
@@ -71,7 +72,6 @@ pub(crate) struct Run {
 }
 
 /// `[capture]`
-#[allow(dead_code)]
 pub(crate) struct Capture {
     /// Connections that are recorded; None: all.
     pub(crate) filter: Option<Filter>,
@@ -80,7 +80,6 @@ pub(crate) struct Capture {
 }
 
 /// `[journal]`
-#[allow(dead_code)]
 pub(crate) struct Journal {
     /// Longest time until a block is written.
     pub(crate) block: Duration,
@@ -95,7 +94,6 @@ pub(crate) struct Journal {
 }
 
 /// `[journal.checkpoint]`: where to.
-#[allow(dead_code)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Export {
     /// Appended to a file.
@@ -107,7 +105,6 @@ pub(crate) enum Export {
 }
 
 /// `[retention]`
-#[allow(dead_code)]
 pub(crate) struct Retention {
     /// Size of the journal.
     pub(crate) size_bytes: u64,
@@ -142,8 +139,12 @@ impl Config {
         }
     }
 
+    /// The user that was asked for; None where the default is meant, which need not exist.
+    pub(crate) fn user_asked_for(&self) -> Option<&str> {
+        Some(self.run.user.as_str()).filter(|user| *user != USER_DEFAULT)
+    }
+
     /// What is the case after a change of the file.
-    #[allow(dead_code)]
     pub(crate) fn diff(old: &Self, new: &Self) -> Reload {
         let mut reload = Reload::default();
         for ((section, key), (old, new)) in keys::all().zip(old.values.iter().zip(&new.values)) {

@@ -1,0 +1,515 @@
+//! `headtrail run`: the daemon. Wiring, and the loop of the capture's thread.
+//!
+//! Threads: this one reads the rings, assembles, redacts and encodes; the [`crate::keeper`] packs and writes; the web
+//! thread answers. They share what is put up once a second ([`Board`], [`keeper::Shared`]) and two channels of blocks, so
+//! that no event costs a lock. What cannot be recorded in time stays in the rings, and what no longer fits there is
+//! counted by the kernel's side and told by a loss record.
+//!
+//! Order of the start: what needs root comes first, then privileges are given up, and what the daemon makes from there on
+//! belongs to its own user.
+
+use std::borrow::Cow;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use headtrail_assemble::{Assembler, Limits};
+use headtrail_capture::filter::Filter;
+use headtrail_capture::{Capture, Options};
+use headtrail_journal::block::BlockBuilder;
+use headtrail_journal::reader::{BlockHeaders, Step};
+use headtrail_journal::recovery::Unsigned;
+use headtrail_journal::retention::Retention;
+use headtrail_journal::storage::{Disk, Storage};
+use headtrail_journal::writer::{self, Writer};
+use headtrail_record::event::Event;
+use headtrail_record::record::Lifecycle;
+use headtrail_record::redact::{Policy, Redactor};
+use headtrail_record::volume::{SampleKey, Volume};
+use sha2::{Digest, Sha256};
+
+use crate::cli;
+use crate::config::{self, Config};
+use crate::exit::Failure;
+use crate::keeper::{self, Keeper, Order};
+use crate::key;
+use crate::losses::Told;
+use crate::names::Names;
+use crate::notify::Notifier;
+use crate::processes::ProcessTable;
+use crate::recorder::Recorder;
+use crate::sandbox;
+use crate::signals::Signals;
+use crate::snapshot::{self, Board, Snapshot};
+use crate::watch::counts;
+use crate::web;
+
+/// Blocks that are filled, packed or on the way, each of a mebibyte and some.
+const BLOCKS: usize = 6;
+/// Ring bytes that are read before they are given back.
+const BATCH_BYTES: usize = 256 << 10;
+/// Longest sleep without traffic.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Sleep while no block is empty.
+const FULL_SLEEP: Duration = Duration::from_millis(2);
+/// Between two looks at time-outs.
+const TICK_NS: u64 = 100_000_000;
+/// Between two snapshots and looks at losses.
+const SECOND_NS: u64 = 1_000_000_000;
+/// Between two looks at the age of the fingerprint key.
+const KEY_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What the command line and the config say together.
+struct Plan {
+    config: Config,
+    config_path: Option<PathBuf>,
+    data_dir: PathBuf,
+    filter_text: String,
+}
+
+impl Plan {
+    fn new(options: &cli::Run) -> Result<Self, Failure> {
+        let config = Config::load_or_default(options.config.as_deref())?;
+        let data_dir = options.data_dir.clone().unwrap_or_else(|| config.run.data_dir.clone());
+        let given = options.filter.join(" ");
+        let filter_text = if given.trim().is_empty() {
+            config.capture.filter.as_ref().map(|filter| filter.text().to_owned()).unwrap_or_default()
+        } else {
+            given
+        };
+        Ok(Self { config, config_path: options.config.clone(), data_dir, filter_text })
+    }
+
+    fn filter(&self) -> Result<Option<Filter>, Failure> {
+        let text = self.filter_text.trim();
+        Ok(if text.is_empty() { None } else { Some(Filter::parse(text)?) })
+    }
+
+    fn keeper(&self) -> keeper::Settings {
+        keeper_settings(&self.config)
+    }
+}
+
+fn keeper_settings(config: &Config) -> keeper::Settings {
+    let age = config.retention.age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    keeper::Settings {
+        sync: config.journal.sync,
+        retention: Retention { bytes_max: config.retention.size_bytes, age_ns_max: age },
+    }
+}
+
+fn policy(config: &Config) -> Result<Policy, Failure> {
+    Policy::with(&config.privacy).map_err(Failure::usage)
+}
+
+/// The config in force, by what it says and not by how it is written.
+fn hash(config: &Config) -> [u8; 32] {
+    Sha256::digest(config::shown(config)).into()
+}
+
+/// Runs until a signal comes.
+pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
+    let plan = Plan::new(options)?;
+    let filter = plan.filter()?;
+    let policy = policy(&plan.config)?;
+    let mut signals = Signals::install_with_reload().map_err(Failure::refused)?;
+    make_data_dir(&plan.data_dir)?;
+
+    // What needs privileges.
+    let ring_bytes = Some(plan.config.capture.ring_bytes);
+    let mut capture = Capture::start(Options { filter, ring_bytes })?;
+    let names =
+        Names::start().map_err(|error| Failure::refused(format_args!("helper for names: {error}")))?;
+    let mut notifier = Notifier::from_environment();
+    let address = options.web.or(plan.config.listen);
+    let http = address.map(web::bind).transpose()?;
+    let fingerprint_key = key::load_or_make(&plan.data_dir).map_err(Failure::refused)?;
+    let run = key::run_id().map_err(Failure::refused)?;
+    let sample_key = SampleKey(key::random_bytes().map_err(Failure::refused)?);
+    let read: Vec<PathBuf> = plan.config_path.iter().cloned().collect();
+    let report = sandbox::drop_privileges(&sandbox::Plan {
+        user: options.user.as_deref().or(plan.config.user_asked_for()),
+        data_dir: &plan.data_dir,
+        read: &read,
+        connect_ports: &[],
+        works: &|| capture.exercise(),
+    })?;
+
+    // What belongs to the user of the daemon, and threads.
+    let storage: Arc<dyn Storage> = Arc::new(Disk::new(&plan.data_dir));
+    let mut writer_options = writer::Options::new(&origin()?);
+    writer_options.segment_bytes_max = plan.config.journal.segment_bytes;
+    let (writer, opened) = Writer::open(storage.clone(), writer_options, &Unsigned, keeper::now_ns())
+        .map_err(journal_failure)?;
+    let status = web::bind_status(&plan.data_dir)?;
+    let board = Board::default();
+    let _server = web::start(http, Some(status), &board).map_err(Failure::refused)?;
+    let (orders, to_keeper) = channel();
+    let (to_recorder, empty) = channel();
+    for _ in 0..BLOCKS {
+        let _ = to_recorder.send(BlockBuilder::new().map_err(journal_failure)?);
+    }
+    let shared = keeper::Shared::default();
+    let keeper = Keeper::new(writer, plan.keeper(), shared.clone(), to_keeper, to_recorder);
+    let thread = std::thread::Builder::new()
+        .name("headtrail-journal".to_owned())
+        .spawn(move || keeper.run())
+        .map_err(Failure::refused)?;
+
+    let volume = Volume::new(plan.config.volume.clone(), SampleKey(sample_key.0)).map_err(Failure::usage)?;
+    let redactor = Redactor::new(fingerprint_key, policy);
+    let block = BlockBuilder::new().map_err(journal_failure)?;
+    let recorder =
+        Recorder::new(run, redactor, volume, ProcessTable::with(names), block, orders.clone(), empty);
+    let started_ns = capture.now_ns();
+    let mut daemon = Daemon {
+        assembler: Assembler::new(Limits::default()),
+        recorder,
+        told: Told::since(started_ns),
+        board,
+        shared,
+        orders,
+        report,
+        started_ns,
+        plan,
+        sample_key,
+        key_looked: Instant::now(),
+    };
+    daemon.began(&opened, last_time_ns(storage, opened.synced.blocks), &capture);
+    notifier.ready("recording");
+    eprintln!(
+        "headtrail: recording {} into {} (Ctrl-C ends)",
+        if daemon.plan.filter_text.is_empty() { "all connections" } else { &daemon.plan.filter_text },
+        daemon.plan.data_dir.display()
+    );
+    if let Some(address) = address {
+        eprintln!("headtrail: metrics at http://{address}/metrics");
+    }
+
+    let mut ticked_ns = 0;
+    while !signals.stop() && !daemon.recorder.is_alone() {
+        let had = daemon.recorder.has_room() && daemon.step(&mut capture);
+        let now_ns = capture.now_ns();
+        if now_ns.saturating_sub(ticked_ns) >= TICK_NS {
+            ticked_ns = now_ns;
+            daemon.tick(&capture, now_ns);
+            notifier.alive(Instant::now());
+        }
+        let age_ns = u64::try_from(daemon.plan.config.journal.block.as_nanos()).unwrap_or(u64::MAX);
+        daemon.recorder.hand_over_if_older(age_ns, now_ns);
+        if signals.take_report() {
+            eprint!("{}", counts(&capture, &daemon.assembler).report());
+        }
+        if signals.take_reload() {
+            notifier.reloading();
+            daemon.reload(now_ns);
+            notifier.ready("recording");
+        }
+        if !daemon.recorder.has_room() {
+            std::thread::sleep(FULL_SLEEP);
+        } else if !had || capture.backlog_bytes() < BATCH_BYTES as u64 / 4 {
+            let most = notifier.watchdog_interval().map_or(SLEEP_MAX, |interval| interval.min(SLEEP_MAX));
+            let most =
+                if daemon.recorder.has_waiting() { most.min(daemon.plan.config.journal.block) } else { most };
+            capture.wait(signals.fd(), most);
+        }
+    }
+
+    notifier.stopping();
+    daemon.end(&mut capture);
+    let end = thread.join();
+    eprint!("{}", counts(&capture, &daemon.assembler).report());
+    end.map_err(|_| Failure::no("the journal's thread has failed"))
+}
+
+/// The capture's thread.
+struct Daemon {
+    assembler: Assembler,
+    recorder: Recorder,
+    told: Told,
+    board: Board,
+    shared: keeper::Shared,
+    orders: Sender<Order>,
+    report: sandbox::Report,
+    started_ns: u64,
+    plan: Plan,
+    sample_key: SampleKey,
+    key_looked: Instant,
+}
+
+impl Daemon {
+    /// One batch. Returns whether there was anything.
+    fn step(&mut self, capture: &mut Capture) -> bool {
+        let Self { assembler, recorder, .. } = self;
+        let now_ns = capture.now_ns();
+        let had = capture.read(BATCH_BYTES, |event| {
+            if let Event::Peer { process, .. } = event {
+                recorder.learn(process);
+            }
+            assembler.event(event, &mut |raw| recorder.take(raw, now_ns));
+        });
+        for resync in assembler.take_resyncs() {
+            capture.resync(&resync);
+        }
+        capture.release();
+        had
+    }
+
+    /// Ten times a second.
+    fn tick(&mut self, capture: &Capture, now_ns: u64) {
+        let Self { assembler, recorder, .. } = self;
+        assembler.tick(now_ns, &mut |raw| recorder.take(raw, now_ns));
+        if now_ns.saturating_sub(self.told.since_ns()) >= SECOND_NS {
+            self.tell_losses(capture, now_ns);
+            self.board.put(self.snapshot(capture, now_ns));
+            self.rotate_key(now_ns);
+        }
+    }
+
+    fn tell_losses(&mut self, capture: &Capture, now_ns: u64) {
+        for (loss, _) in self.told.tell(&counts(capture, &self.assembler), now_ns) {
+            self.recorder.loss(&loss, now_ns);
+        }
+    }
+
+    fn lifecycle(&mut self, event: &'static str, now_ns: u64, more: impl FnOnce(&mut Lifecycle)) {
+        let filter = Some(self.plan.filter_text.clone()).filter(|text| !text.is_empty());
+        let mut record = Lifecycle {
+            time_ns: now_ns,
+            event: Cow::Borrowed(event),
+            version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+            filter: filter.map(Cow::Owned),
+            config_hash: Some(hash(&self.plan.config)),
+            redaction: Some(Cow::Owned(self.recorder.redactor.policy().describe())),
+            ..Lifecycle::default()
+        };
+        more(&mut record);
+        self.recorder.lifecycle(&record, now_ns);
+    }
+
+    /// The first record: what is recorded, and since when nothing was.
+    fn began(&mut self, opened: &writer::Opened, last_ns: Option<u64>, capture: &Capture) {
+        let now_ns = capture.now_ns();
+        let off_ns = last_ns.map(|last| (last, now_ns));
+        let loud: Vec<String> = self.recorder.redactor.policy().loud().to_vec();
+        let off: Vec<(&'static str, String)> = capture
+            .features()
+            .iter()
+            .filter_map(|feature| Some((feature.name, feature.off_because.clone()?)))
+            .collect();
+        let event = if opened.unclean { "start_after_unclean_end" } else { "start" };
+        self.lifecycle(event, now_ns, |record| {
+            record.off_ns = off_ns;
+            let mut detail = |name: &'static str, value: String| {
+                record.details.push((Cow::Borrowed(name), Cow::Owned(value)));
+            };
+            for cut in &opened.cut {
+                detail("cut", format!("{} from byte {}: {} bytes", cut.file, cut.offset, cut.bytes));
+            }
+            for damage in &opened.damage {
+                detail("damage", damage.to_string());
+            }
+            for words in loud {
+                detail("unprotected", words);
+            }
+            for (name, why) in off {
+                detail("without", format!("{name}: {why}"));
+            }
+        });
+        for damage in &opened.damage {
+            eprintln!("headtrail: the journal is damaged: {damage}");
+        }
+    }
+
+    /// SIGHUP.
+    fn reload(&mut self, now_ns: u64) {
+        let new = match Config::load_or_default(self.plan.config_path.as_deref()) {
+            Ok(new) => new,
+            Err(problems) => {
+                eprintln!("headtrail: the config is not read anew, the old one stays: {problems}");
+                return;
+            }
+        };
+        let reload = Config::diff(&self.plan.config, &new);
+        let volume = Volume::new(new.volume.clone(), SampleKey(self.sample_key.0));
+        let (policy, volume) = match (policy(&new), volume) {
+            (Ok(policy), Ok(volume)) => (policy, volume),
+            (Err(failure), _) => {
+                eprintln!("headtrail: the config is not read anew: {}", failure.message);
+                return;
+            }
+            (_, Err(error)) => {
+                eprintln!("headtrail: the config is not read anew: {error}");
+                return;
+            }
+        };
+        self.recorder.set_rules(policy, volume);
+        let _ = self.orders.send(Order::Settings(keeper_settings(&new)));
+        self.plan.config = new;
+        for key in &reload.needs_restart {
+            eprintln!("headtrail: {key} has changed and needs a restart");
+        }
+        eprintln!("headtrail: the config was read anew: {} keys have changed", reload.changed.len());
+        let loud: Vec<String> = self.recorder.redactor.policy().loud().to_vec();
+        self.lifecycle("config", now_ns, |record| {
+            let mut all = |name: &'static str, values: Vec<String>| {
+                record.details.extend(values.into_iter().map(|v| (Cow::Borrowed(name), Cow::Owned(v))));
+            };
+            all("changed", reload.changed);
+            all("needs_restart", reload.needs_restart);
+            all("unprotected", loud);
+        });
+    }
+
+    /// Makes a new fingerprint key when the one in use is old enough.
+    fn rotate_key(&mut self, now_ns: u64) {
+        let Some(age_max) = self.plan.config.key_rotation else { return };
+        if self.key_looked.elapsed() < KEY_INTERVAL.min(age_max) {
+            return;
+        }
+        self.key_looked = Instant::now();
+        let old = match key::list(&self.plan.data_dir, SystemTime::now()) {
+            Ok(keys) => keys.last().is_some_and(|key| key.age >= age_max),
+            Err(why) => {
+                eprintln!("headtrail: {why}");
+                false
+            }
+        };
+        if !old {
+            return;
+        }
+        let made = key::rotate(&self.plan.data_dir)
+            .and_then(|id| key::load_or_make(&self.plan.data_dir).map(|key| (id, key)));
+        match made {
+            Ok((id, key)) => {
+                self.recorder.redactor.rotate(&key);
+                self.lifecycle("fingerprint_key", now_ns, |record| {
+                    record.details.push((Cow::Borrowed("key"), Cow::Owned(id.to_string())));
+                });
+            }
+            Err(why) => eprintln!("headtrail: {why}; the old key stays"),
+        }
+    }
+
+    /// Nothing new comes; what is in the rings is still recorded.
+    fn end(&mut self, capture: &mut Capture) {
+        capture.detach();
+        loop {
+            if !self.recorder.has_room() {
+                self.recorder.finish();
+            }
+            if !self.step(capture) {
+                break;
+            }
+        }
+        let now_ns = capture.now_ns();
+        let Self { assembler, recorder, .. } = self;
+        assembler.finish(&mut |raw| recorder.take(raw, now_ns));
+        self.tell_losses(capture, now_ns);
+        self.lifecycle("stop", now_ns, |_| ());
+        self.recorder.finish();
+        let _ = self.orders.send(Order::End);
+        self.board.put(self.snapshot(capture, now_ns));
+    }
+
+    fn snapshot(&self, capture: &Capture, now_ns: u64) -> Snapshot {
+        let counts = counts(capture, &self.assembler);
+        let kept = self.shared.get();
+        let owned = |name: &str, count| snapshot::Count { name: name.to_owned(), count };
+        let mut lost: Vec<snapshot::Lost> = counts
+            .lost()
+            .iter()
+            .map(|lost| snapshot::Lost {
+                stage: lost.stage.to_owned(),
+                reason: lost.reason.to_owned(),
+                what: lost.what.to_owned(),
+                count: lost.count,
+            })
+            .collect();
+        let refused = self.recorder.refused;
+        for (stage, reason, count) in [
+            ("record", "too_large", refused.too_large),
+            ("record", "block_full", refused.block_full),
+            ("journal", "backlog", kept.refused_records),
+        ] {
+            let of = |text: &str| text.to_owned();
+            lost.push(snapshot::Lost { stage: of(stage), reason: of(reason), what: of("records"), count });
+        }
+        let dropped = self.recorder.volume_counts.dropped();
+        let reasons = self.recorder.volume.reasons();
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_ns: self.started_ns,
+            taken_ns: now_ns,
+            filter: self.plan.filter_text.clone(),
+            transactions: self.recorder.transactions,
+            lost,
+            volume_dropped: reasons.iter().zip(dropped).map(|(name, &count)| owned(name, count)).collect(),
+            ring_backlog_bytes: counts.backlog_bytes,
+            ring_bytes: u64::from(self.plan.config.capture.ring_bytes),
+            journal: Some(snapshot::Journal {
+                blocks: kept.blocks,
+                bytes: kept.bytes,
+                records: kept.records,
+                synced_record: kept.synced_records,
+                unsynced_blocks: kept.next_block.saturating_sub(kept.synced_blocks),
+                write_errors: kept.errors.iter().map(|(name, &count)| owned(name, count)).collect(),
+            }),
+            memory: snapshot::Memory {
+                bytes: resident_bytes(),
+                limit_bytes: self.plan.config.memory_bytes_max,
+                shed: Vec::new(),
+            },
+            sandbox: self.report.clone(),
+            ..Snapshot::default()
+        }
+    }
+}
+
+/// Resident bytes of this process; 0 where the kernel does not tell.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+fn make_data_dir(path: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o750).create(path);
+    made.map_err(|error| Failure::refused(format_args!("{}: {error}", path.display())))
+}
+
+/// Name of a journal that has to be made.
+fn origin() -> Result<String, Failure> {
+    let host = rustix::system::uname();
+    let host: String = host
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .take(64)
+        .collect();
+    let number = key::run_id().map_err(Failure::refused)?;
+    Ok(format!("headtrail/{host}/{number:016x}"))
+}
+
+/// The time of the newest record before block number `blocks`; None where there is none.
+fn last_time_ns(storage: Arc<dyn Storage>, blocks: u64) -> Option<u64> {
+    let mut headers = BlockHeaders::open(storage, blocks.checked_sub(1)?).ok()?;
+    match headers.next_header().ok()?? {
+        Step::Block(placed) => Some(placed.header.last_time_ns),
+        _ => None,
+    }
+}
+
+/// Whose fault it is that the journal cannot be opened.
+pub(crate) fn journal_failure(error: headtrail_journal::Error) -> Failure {
+    use headtrail_journal::Error;
+    match error {
+        Error::NewerVersion { .. } | Error::Corrupt { .. } | Error::TreeLost { .. } => Failure::usage(error),
+        _ => Failure::refused(error),
+    }
+}

@@ -23,6 +23,8 @@ pub trait Storage: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> Result<()>;
     /// Removes a file. Who has it open can go on reading it.
     fn remove(&self, path: &str) -> Result<()>;
+    /// Removes a folder with the files in it; that there is none is fine. Not durable, and not in one step.
+    fn remove_dir(&self, path: &str) -> Result<()>;
     /// Makes names in a folder durable: made, renamed and removed ones.
     fn sync_dir(&self, dir: &str) -> Result<()>;
     /// Locks a file, made if it is not there, against all other processes, until the answer is dropped. The file then tells who it is.
@@ -87,6 +89,16 @@ pub fn replace_by(
     path: &str,
     write: impl FnOnce(&mut dyn File) -> Result<()>,
 ) -> Result<()> {
+    put(storage, path, write)?;
+    storage.sync_dir(dir_of(path))
+}
+
+/// As [`replace_by`], but the folder is left to the caller to sync: many files may be in one.
+///
+/// # Errors
+///
+/// As there.
+pub fn put(storage: &dyn Storage, path: &str, write: impl FnOnce(&mut dyn File) -> Result<()>) -> Result<()> {
     let new = format!("{path}{NEW}");
     let mut file = match storage.create(&new) {
         // A crash left it.
@@ -98,8 +110,7 @@ pub fn replace_by(
     };
     write(&mut *file)?;
     file.sync()?;
-    storage.rename(&new, path)?;
-    storage.sync_dir(dir_of(path))
+    storage.rename(&new, path)
 }
 
 /// Reads a whole file of at most `bytes_max`; nothing if it is not there.

@@ -410,6 +410,13 @@ impl Storage for FaultyDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        for name in self.list(path)? {
+            self.remove(&format!("{path}/{name}"))?;
+        }
+        Ok(())
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         let state = &mut *self.state();
         state.call(dir)?;

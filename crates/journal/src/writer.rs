@@ -142,6 +142,8 @@ pub struct Writer {
     /// How many of them are written into the current segment.
     written: usize,
     trouble: Option<DiskTrouble>,
+    /// Retention leaves blocks from here on.
+    keep_from: u64,
     _lock: Box<dyn Lock>,
 }
 
@@ -153,60 +155,11 @@ impl Writer {
     /// Another process writes it, it is of a later version, its tree cannot go on, or the disk refuses.
     pub fn open(
         storage: Arc<dyn Storage>,
-        mut options: Options,
+        options: Options,
         tree: &dyn Tree,
         now_ns: u64,
     ) -> Result<(Self, Opened)> {
-        // First of all, since of a later version not even the lock is touched.
-        meta::load(&*storage)?;
-        storage.create_dir(SEGMENTS)?;
-        let lock = storage.lock(meta::LOCK)?;
-        let there = meta::load(&*storage)?;
-        let created = there.is_none();
-        match there {
-            Some(origin) => options.origin = origin,
-            None if meta::is_origin(&options.origin) => meta::store(&*storage, &options.origin, now_ns)?,
-            None => return Err(Error::Origin(options.origin)),
-        }
-        let journal = journal_id(&options.origin);
-        let mut opened = Opened {
-            created,
-            act: Act::Begin,
-            unclean: false,
-            cut: Vec::new(),
-            damage: Vec::new(),
-            checkpoint_damaged: tree.checkpoint_is_damaged(),
-            tiles_again: false,
-            synced: Synced::default(),
-        };
-        let recovered = recover(&storage, journal, tree, &mut opened)
-            .and_then(|recovered| Ok((recovered, closed_segments(&*storage, &journal)?)));
-        let ((next, current), mut closed) = match recovered {
-            Ok(recovered) => recovered,
-            Err(error) if opened.cut.is_empty() => return Err(error),
-            Err(error) => {
-                return Err(Error::Opening { opened: Box::new(opened), source: Box::new(error) });
-            }
-        };
-        if current.is_some() {
-            closed.pop();
-        }
-        opened.synced = Synced { blocks: next.block, records: next.record };
-        let writer = Self {
-            storage,
-            options,
-            journal,
-            next,
-            synced: opened.synced,
-            closed,
-            current,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            written: 0,
-            trouble: None,
-            _lock: lock,
-        };
-        Ok((writer, opened))
+        Locked::new(storage, options, now_ns)?.recover(tree)
     }
 
     /// The journal's origin.
@@ -304,6 +257,21 @@ impl Writer {
                 && age <= self.options.segment_age_ns_max)
     }
 
+    /// Retention leaves blocks from this one on, whatever it is asked for: the tree does not have them on the disk yet.
+    pub(crate) fn keep_from(&mut self, block: u64) {
+        self.keep_from = block;
+    }
+
+    /// First block of the oldest segment.
+    pub(crate) fn first_block(&self) -> Option<u64> {
+        self.segments().first().map(|segment| segment.first_block)
+    }
+
+    /// Segments so far.
+    pub(crate) fn segment_count(&self) -> usize {
+        self.closed.len() + usize::from(self.current.is_some())
+    }
+
     /// Makes a segment for the first block that waits. Only called when all others are synced.
     fn begin(&mut self, now_ns: u64) -> Result<()> {
         let Some(first) = self.waiting.front() else { return Ok(()) };
@@ -396,6 +364,8 @@ impl Writer {
     }
 
     fn remove(&mut self, segments: &[Segment], count: usize, floor: Option<u64>) -> Result<Removed> {
+        let free = segments.iter().skip(1).take_while(|next| next.first_block <= self.keep_from).count();
+        let count = count.min(free);
         for segment in &segments[..count] {
             match self.storage.remove(&segment_path(segment.first_block)) {
                 // It failed behind this step the last time.
@@ -420,6 +390,82 @@ impl Writer {
             let _ = self.storage.remove(&segment_path(current.segment.first_block));
         }
         synced
+    }
+}
+
+/// A journal that nobody else writes, before anything is done about what a crash left: the tree is looked at in between.
+pub(crate) struct Locked {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    created: bool,
+    lock: Box<dyn Lock>,
+}
+
+impl Locked {
+    /// Locks a journal, makes it if it is not there.
+    pub(crate) fn new(storage: Arc<dyn Storage>, mut options: Options, now_ns: u64) -> Result<Self> {
+        // First of all, since of a later version not even the lock is touched.
+        meta::load(&*storage)?;
+        storage.create_dir(SEGMENTS)?;
+        let lock = storage.lock(meta::LOCK)?;
+        let there = meta::load(&*storage)?;
+        let created = there.is_none();
+        match there {
+            Some(origin) => options.origin = origin,
+            None if meta::is_origin(&options.origin) => meta::store(&*storage, &options.origin, now_ns)?,
+            None => return Err(Error::Origin(options.origin)),
+        }
+        Ok(Self { storage, options, created, lock })
+    }
+
+    /// Its origin.
+    pub(crate) fn origin(&self) -> &str {
+        &self.options.origin
+    }
+
+    /// Puts right what a crash left.
+    pub(crate) fn recover(self, tree: &dyn Tree) -> Result<(Writer, Opened)> {
+        let Self { storage, options, created, lock } = self;
+        let journal = journal_id(&options.origin);
+        let mut opened = Opened {
+            created,
+            act: Act::Begin,
+            unclean: false,
+            cut: Vec::new(),
+            damage: Vec::new(),
+            checkpoint_damaged: tree.checkpoint_is_damaged(),
+            tiles_again: false,
+            synced: Synced::default(),
+        };
+        let recovered = recover(&storage, journal, tree, &mut opened)
+            .and_then(|recovered| Ok((recovered, closed_segments(&*storage, &journal)?)));
+        let ((next, current), mut closed) = match recovered {
+            Ok(recovered) => recovered,
+            Err(error) if opened.cut.is_empty() => return Err(error),
+            Err(error) => {
+                return Err(Error::Opening { opened: Box::new(opened), source: Box::new(error) });
+            }
+        };
+        if current.is_some() {
+            closed.pop();
+        }
+        opened.synced = Synced { blocks: next.block, records: next.record };
+        let writer = Writer {
+            storage,
+            options,
+            journal,
+            next,
+            synced: opened.synced,
+            closed,
+            current,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            written: 0,
+            trouble: None,
+            keep_from: u64::MAX,
+            _lock: lock,
+        };
+        Ok((writer, opened))
     }
 }
 

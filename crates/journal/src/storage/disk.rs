@@ -93,6 +93,13 @@ impl Storage for Disk {
         self.done(path, fs::remove_file(self.path(path)))
     }
 
+    fn remove_dir(&self, path: &str) -> Result<()> {
+        match fs::remove_dir_all(self.path(path)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => self.done(path, done),
+        }
+    }
+
     fn sync_dir(&self, dir: &str) -> Result<()> {
         self.done(dir, fs::File::open(self.path(dir)).and_then(|dir| dir.sync_all()))
     }

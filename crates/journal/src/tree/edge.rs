@@ -43,6 +43,11 @@ impl Edge {
         self.size
     }
 
+    /// Leaves of the tile that is not whole.
+    pub(super) fn leaves(&self) -> &[Hash] {
+        &self.levels[0]
+    }
+
     /// Root of the tree as it is now.
     #[must_use]
     pub fn root(&self) -> Hash {
@@ -74,7 +79,7 @@ impl Edge {
     }
 
     /// The partial tiles of the tree, from the bottom up.
-    pub(super) fn partial(&self) -> impl Iterator<Item = (Tile, &[Hash])> {
+    pub fn partial(&self) -> impl Iterator<Item = (Tile, &[Hash])> {
         (0..).zip(&self.levels).filter_map(|(level, hashes)| {
             let index = nodes(level, self.size) / TILE_WIDTH as u64;
             Some((Tile::of_tree(Kind::Hashes(level), index, self.size)?, hashes.as_slice()))

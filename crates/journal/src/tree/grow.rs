@@ -3,7 +3,7 @@
 use super::edge::Edge;
 use super::hash::{HASH_BYTES, Hash, leaf_hash};
 use super::source::{TileSource, TreeError, read_entries};
-use super::tile::{ENTRY_BYTES, ENTRY_PREFIX, Kind, TILE_WIDTH, Tile, nodes};
+use super::tile::{ENTRY_BYTES, ENTRY_PREFIX, Kind, LOST_PREFIX, TILE_WIDTH, Tile, nodes};
 
 /// A file of the tree that has to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +53,29 @@ impl Tree {
         if found != root {
             return Err(TreeError::Root { size, expected: root, found });
         }
-        let mut tree = Self { edge, taken_size: size, ..Self::default() };
         let index = size / TILE_WIDTH as u64;
-        if let Some(tile) = Tile::of_tree(Kind::Entries, index, size) {
-            let entries = read_entries(source, index, tile.width)?;
-            let leaves = tree.edge.partial().next().map_or(&[][..], |(_, hashes)| hashes);
-            if !entries.iter().map(|entry| leaf_hash(entry)).eq(leaves.iter().copied()) {
-                return Err(TreeError::Damaged { path: tile.to_string() });
-            }
-            entries.iter().for_each(|entry| tree.bundle(entry));
-        }
+        let tile = Tile::of_tree(Kind::Entries, index, size);
+        let entries = tile.map_or(Ok(Vec::new()), |tile| read_entries(source, index, tile.width))?;
+        let damaged = || TreeError::Damaged { path: tile.map_or(String::new(), |tile| tile.to_string()) };
+        let mut tree = Self::with_entries(edge, &entries).ok_or_else(damaged)?;
+        tree.taken_size = size;
         Ok(tree)
+    }
+
+    /// The tree of an edge and the entries of its bundle that is not whole, `None` where one is lost; all partial files of it count as not
+    /// taken yet. Nothing comes of it where an entry is not that of its leaf.
+    #[must_use]
+    pub fn with_entries(edge: Edge, entries: &[Option<[u8; ENTRY_BYTES]>]) -> Option<Self> {
+        let mut tree = Self { edge, ..Self::default() };
+        let leaves = tree.edge.leaves();
+        let fits = |(entry, leaf): (&Option<_>, &Hash)| {
+            entry.as_ref().is_none_or(|entry: &[u8; ENTRY_BYTES]| leaf_hash(entry) == *leaf)
+        };
+        if entries.len() != leaves.len() || !entries.iter().zip(leaves).all(fits) {
+            return None;
+        }
+        entries.iter().for_each(|entry| tree.bundle(entry.as_ref()));
+        Some(tree)
     }
 
     /// Entries.
@@ -81,6 +93,16 @@ impl Tree {
     /// Adds an entry and returns its leaf hash. Allocates only where a tile becomes whole.
     pub fn append(&mut self, entry: &[u8; ENTRY_BYTES]) -> Hash {
         let leaf = leaf_hash(entry);
+        self.add(leaf, Some(entry));
+        leaf
+    }
+
+    /// Adds the leaf of an entry that is lost, whose bundle has no bytes for it.
+    pub fn append_lost(&mut self, leaf: Hash) {
+        self.add(leaf, None);
+    }
+
+    fn add(&mut self, leaf: Hash, entry: Option<&[u8; ENTRY_BYTES]>) {
         self.bundle(entry);
         let (bundle, full) = (&mut self.bundle, &mut self.full);
         self.edge.append(leaf, |tile, hashes| {
@@ -90,12 +112,11 @@ impl Tree {
                 bundle.clear();
             }
         });
-        leaf
     }
 
-    fn bundle(&mut self, entry: &[u8; ENTRY_BYTES]) {
-        self.bundle.extend_from_slice(&ENTRY_PREFIX);
-        self.bundle.extend_from_slice(entry);
+    fn bundle(&mut self, entry: Option<&[u8; ENTRY_BYTES]>) {
+        self.bundle.extend_from_slice(if entry.is_some() { &ENTRY_PREFIX } else { &LOST_PREFIX });
+        self.bundle.extend_from_slice(entry.map_or(&[][..], |entry| entry));
     }
 
     /// The whole tiles and bundles that came about since they were last taken, by this or by [`take_dirty`](Self::take_dirty). For who

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 use super::hash::{HASH_BYTES, Hash};
-use super::tile::{BUNDLED_BYTES, ENTRY_BYTES, ENTRY_PREFIX, Kind, TILE_WIDTH, Tile};
+use super::tile::{BUNDLED_BYTES, ENTRY_BYTES, ENTRY_PREFIX, Kind, LOST_PREFIX, TILE_WIDTH, Tile};
 
 /// Length of the longest file of a tree, a whole bundle. A [`TileSource`] need not read further.
 pub const FILE_BYTES_MAX: usize = TILE_WIDTH * BUNDLED_BYTES;
@@ -113,19 +113,46 @@ pub fn read_hashes(
     Ok(hashes.iter().map(|hash| Hash(*hash)).collect())
 }
 
-/// The entries of a bundle, exactly as many as it is wide.
+/// The entries of a bundle, exactly as many as it is wide. `None` is one of no bytes: that of a block that was lost with its header.
 ///
 /// # Errors
-/// The file cannot be read, is missing, or is not made of entries of [`ENTRY_BYTES`].
+/// The file cannot be read, is missing, or is not made of entries of [`ENTRY_BYTES`] or none.
 pub fn read_entries(
     source: &mut impl TileSource,
     index: u64,
     width: u16,
-) -> Result<Vec<[u8; ENTRY_BYTES]>, TreeError> {
+) -> Result<Vec<Option<[u8; ENTRY_BYTES]>>, TreeError> {
     let tile = Tile { kind: Kind::Entries, index, width };
-    let bytes = read_file(source, tile)?;
-    let (bundled, _) = bytes.as_chunks::<BUNDLED_BYTES>();
-    let entry = |bundled: &[u8; BUNDLED_BYTES]| bundled.strip_prefix(&ENTRY_PREFIX)?.try_into().ok();
-    let entries = bundled.iter().map(entry).collect::<Option<_>>();
-    entries.ok_or_else(|| TreeError::Damaged { path: tile.to_string() })
+    let mut read =
+        |path: &str| source.read(path).map_err(|error| TreeError::Read { path: path.to_owned(), error });
+    let mut path = tile.to_string();
+    let mut bytes = read(&path)?;
+    let mut stored = width;
+    if bytes.is_none() && tile.is_partial() {
+        (path, stored) = (tile.whole().to_string(), TILE_WIDTH as u16);
+        bytes = read(&path)?;
+    }
+    let Some(bytes) = bytes else { return Err(TreeError::Missing { path: tile.to_string() }) };
+    let mut entries = parse_entries(&bytes, stored).ok_or(TreeError::Damaged { path })?;
+    entries.truncate(width.into());
+    Ok(entries)
+}
+
+/// Takes a bundle of so many entries apart.
+fn parse_entries(mut bytes: &[u8], count: u16) -> Option<Vec<Option<[u8; ENTRY_BYTES]>>> {
+    let mut entries = Vec::with_capacity(count.into());
+    for _ in 0..count {
+        let (prefix, rest) = bytes.split_first_chunk()?;
+        bytes = rest;
+        entries.push(match *prefix {
+            LOST_PREFIX => None,
+            ENTRY_PREFIX => {
+                let (entry, rest) = bytes.split_first_chunk()?;
+                bytes = rest;
+                Some(*entry)
+            }
+            _ => return None,
+        });
+    }
+    bytes.is_empty().then_some(entries)
 }

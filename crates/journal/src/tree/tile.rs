@@ -28,6 +28,8 @@ pub const ENTRY_BYTES: usize = 160;
 pub(super) const BUNDLED_BYTES: usize = 2 + ENTRY_BYTES;
 /// The length that stands before each entry.
 pub(super) const ENTRY_PREFIX: [u8; 2] = (ENTRY_BYTES as u16).to_be_bytes();
+/// The length of an entry that is not known: its block was lost.
+pub(super) const LOST_PREFIX: [u8; 2] = [0; 2];
 
 const _: () = assert!(TILE_WIDTH == 1 << TILE_HEIGHT);
 const _: () = assert!(LEVELS as u32 * TILE_HEIGHT >= TREE_SIZE_MAX.ilog2());
@@ -98,7 +100,7 @@ impl Tile {
         format!("{}.p", self.whole())
     }
 
-    /// Length of its file.
+    /// Length of its file; of a bundle, if no entry in it is lost.
     #[must_use]
     pub fn bytes(&self) -> usize {
         usize::from(self.width)

@@ -1,21 +1,27 @@
 //! The journal's thread: packs blocks, writes them, makes them durable, removes what is too old.
 //!
 //! Place in the daemon: behind the capture, which hands over blocks and gets empty ones back ([`crate::recorder`]); it is
-//! never waited for. What it does is put up once in a while as [`State`]. It takes the time of the wall clock, since
+//! never waited for. It exports each new checkpoint, since only what lies elsewhere proves anything. What it does is put up once in a while as [`State`]. It takes the time of the wall clock, since
 //! retention is by age; a clock set back makes nothing but the age wrong.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headtrail_journal::block::BlockBuilder;
+use headtrail_journal::journal::Journal;
 use headtrail_journal::retention::Retention;
-use headtrail_journal::writer::Writer;
+use headtrail_journal::storage::{self, Storage};
+use headtrail_journal::tree::NOTE_BYTES_MAX;
 use headtrail_journal::{DiskTrouble, Error};
 
 /// Between two looks at what may be removed.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// The newest checkpoint, in the data folder.
+const CHECKPOINT: &str = "journal/checkpoint";
 /// What is freed at once when the disk is full, bytes.
 const FREE_BYTES: u64 = 64 << 20;
 
@@ -56,8 +62,14 @@ pub(crate) struct State {
     pub(crate) undelivered_blocks: u64,
     /// Failures of the disk, by what it said.
     pub(crate) errors: BTreeMap<&'static str, u64>,
+    /// Blocks that the newest checkpoint covers.
+    pub(crate) signed_blocks: u64,
+    /// The newest checkpoint, a signed note; what it says goes into a record.
+    pub(crate) checkpoint: Option<Arc<[u8]>>,
     /// The newest failure, in words; None while all is well.
     pub(crate) trouble: Option<String>,
+    /// The same of checkpoints.
+    pub(crate) checkpoint_trouble: Option<String>,
 }
 
 /// Where the newest state is. Clones are the same.
@@ -82,12 +94,15 @@ pub(crate) fn now_ns() -> u64 {
 
 /// The thread.
 pub(crate) struct Keeper {
-    writer: Writer,
+    storage: Arc<dyn Storage>,
+    journal: Journal,
     settings: Settings,
     state: State,
     shared: Shared,
     orders: Receiver<Order>,
     empty: Sender<BlockBuilder>,
+    /// Where new checkpoints are appended to.
+    export: Option<File>,
     /// When the oldest block that is not synced was written.
     unsynced_since: Option<Instant>,
     retained: Instant,
@@ -95,28 +110,33 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(
-        writer: Writer,
+        storage: Arc<dyn Storage>,
+        journal: Journal,
         settings: Settings,
         shared: Shared,
         orders: Receiver<Order>,
         empty: Sender<BlockBuilder>,
+        export: Option<File>,
     ) -> Self {
-        let synced = writer.synced();
+        let synced = journal.synced();
         let state = State {
-            bytes: writer.bytes(),
+            bytes: journal.bytes(),
             synced_blocks: synced.blocks,
             synced_records: synced.records,
             next_block: synced.blocks,
+            signed_blocks: journal.signed(),
             ..State::default()
         };
         shared.put(&state);
         Self {
-            writer,
+            storage,
+            journal,
             settings,
             state,
             shared,
             orders,
             empty,
+            export,
             unsynced_since: None,
             retained: Instant::now(),
         }
@@ -140,14 +160,23 @@ impl Keeper {
             if self.retained.elapsed() >= RETAIN_INTERVAL {
                 self.retained = Instant::now();
                 self.retain();
+                // What is synced is signed, even where nothing comes after it.
+                self.sync();
             }
             self.shared.put(&self.state);
         }
         self.sync();
         self.shared.put(&self.state);
-        let closed = self.writer.close(now_ns());
-        if let Err(error) = closed {
-            eprintln!("headtrail: the journal's end: {error}");
+        // The last checkpoint is made by closing, and exported behind it.
+        let (mut export, journal) = (self.export.take(), self.journal);
+        match journal.close(now_ns()) {
+            Err(error) => eprintln!("headtrail: the journal's end: {error}"),
+            Ok(_) => {
+                let note = storage::read_small(&*self.storage, CHECKPOINT, NOTE_BYTES_MAX).ok().flatten();
+                if let (Some(file), Some(note)) = (&mut export, note) {
+                    let _ = file.write_all(&note).and_then(|()| file.sync_data());
+                }
+            }
         }
     }
 
@@ -157,7 +186,7 @@ impl Keeper {
         let _ = self.empty.send(block);
         let Ok(packed) = packed else { return };
         let records = packed.records();
-        match self.writer.append(packed, now_ns()) {
+        match self.journal.append(packed, now_ns()) {
             Ok(appended) => {
                 self.state.blocks += 1;
                 self.state.records += u64::from(records);
@@ -174,7 +203,7 @@ impl Keeper {
     }
 
     fn sync(&mut self) {
-        match self.writer.sync(now_ns()) {
+        match self.journal.sync(now_ns()) {
             Ok(synced) => {
                 self.state.synced_blocks = synced.blocks;
                 self.state.synced_records = synced.records;
@@ -190,13 +219,42 @@ impl Keeper {
             }
         }
         self.note_trouble();
-        self.state.bytes = self.writer.bytes();
+        self.note_checkpoint();
+        self.state.bytes = self.journal.bytes();
+    }
+
+    fn note_checkpoint(&mut self) {
+        self.state.signed_blocks = self.journal.signed();
+        let told = self.journal.checkpoint_trouble().map(ToString::to_string);
+        if let Some(why) = told {
+            *self.state.errors.entry("checkpoint").or_default() += 1;
+            if self.state.checkpoint_trouble.is_none() {
+                eprintln!("headtrail: a checkpoint cannot be written: {why}; it is tried again");
+            }
+            self.state.checkpoint_trouble = Some(why);
+        } else {
+            self.state.checkpoint_trouble = None;
+        }
+        let Some(note) = self.journal.take_new_checkpoint() else { return };
+        self.export(&note);
+        self.state.checkpoint = Some(note.into());
+    }
+
+    /// Notes end with a line end; an empty line stands between two.
+    fn export(&mut self, note: &[u8]) {
+        let Some(file) = &mut self.export else { return };
+        let written =
+            file.write_all(note).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            *self.state.errors.entry("export").or_default() += 1;
+            eprintln!("headtrail: a checkpoint cannot be exported: {error}");
+        }
     }
 
     /// A full disk is made less full: the oldest segments go.
     fn note_trouble(&mut self) {
-        if self.writer.trouble() == Some(DiskTrouble::Full) {
-            match self.writer.set_free(FREE_BYTES, None) {
+        if self.journal.trouble() == Some(DiskTrouble::Full) {
+            match self.journal.set_free(FREE_BYTES, None) {
                 Ok(removed) => self.state.undelivered_blocks += removed.undelivered_blocks,
                 Err(error) => self.failed(&error),
             }
@@ -204,11 +262,11 @@ impl Keeper {
     }
 
     fn retain(&mut self) {
-        match self.writer.retain(self.settings.retention, None, now_ns()) {
+        match self.journal.retain(self.settings.retention, None, now_ns()) {
             Ok(removed) => self.state.undelivered_blocks += removed.undelivered_blocks,
             Err(error) => self.failed(&error),
         }
-        self.state.bytes = self.writer.bytes();
+        self.state.bytes = self.journal.bytes();
     }
 
     /// Counts a failure, and tells it the first time.

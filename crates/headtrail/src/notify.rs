@@ -45,11 +45,6 @@ impl Notifier {
         self.send(&format!("READY=1\n{}", status_line(status)));
     }
 
-    /// A line for `systemctl status`.
-    pub(crate) fn status(&self, status: &str) {
-        self.send(&status_line(status));
-    }
-
     /// The config is being read anew; [`Notifier::ready`] ends it.
     pub(crate) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);

@@ -39,6 +39,7 @@ pub(crate) struct Recorder {
     pub(crate) transactions: u64,
     run: u64,
     record: Vec<u8>,
+    checkpoint: Option<Checkpoint>,
     block: BlockBuilder,
     /// When the first record came into it, by the capture's clock.
     begun_ns: Option<u64>,
@@ -69,6 +70,7 @@ impl Recorder {
             transactions: 0,
             run,
             record: Vec::with_capacity(64 << 10),
+            checkpoint: None,
             block,
             begun_ns: None,
             keeper,
@@ -121,17 +123,23 @@ impl Recorder {
         self.push(encoded, lifecycle.time_ns, Kind::LIFECYCLE, now_ns);
     }
 
-    /// Records that the journal signed its state.
-    pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint, now_ns: u64) {
-        self.record.clear();
-        let encoded = proto::checkpoint(&mut self.record, checkpoint);
-        self.push(encoded, checkpoint.time_ns, Kind::CHECKPOINT, now_ns);
+    /// Records that the journal signed its state, in front of the next record: by itself it would be a reason to sign
+    /// again.
+    pub(crate) fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = Some(checkpoint);
     }
 
     fn push(&mut self, encoded: Result<(), TooLarge>, time_ns: u64, kind: Kind, now_ns: u64) {
         if encoded.is_err() {
             self.refused.too_large += 1;
             return;
+        }
+        if let Some(checkpoint) = self.checkpoint.take() {
+            let mut record = Vec::with_capacity(512);
+            let small = proto::checkpoint(&mut record, &checkpoint).is_ok();
+            if small && self.block.push(&record, checkpoint.time_ns, Kind::CHECKPOINT.0).is_err() {
+                self.refused.block_full += 1;
+            }
         }
         if self.block.push(&self.record, time_ns, kind.0).is_err() {
             self.refused.block_full += 1;

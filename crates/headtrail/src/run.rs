@@ -9,7 +9,7 @@
 //! belongs to its own user.
 
 use std::borrow::Cow;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,19 +20,20 @@ use headtrail_assemble::{Assembler, Limits};
 use headtrail_capture::filter::Filter;
 use headtrail_capture::{Capture, Options};
 use headtrail_journal::block::BlockBuilder;
+use headtrail_journal::journal::{self, Journal};
 use headtrail_journal::reader::{BlockHeaders, Step};
-use headtrail_journal::recovery::Unsigned;
 use headtrail_journal::retention::Retention;
 use headtrail_journal::storage::{Disk, Storage};
-use headtrail_journal::writer::{self, Writer};
+use headtrail_journal::tree::{Checkpoint as Note, SignedNote, VerifierKey};
+use headtrail_journal::writer;
 use headtrail_record::event::Event;
-use headtrail_record::record::Lifecycle;
+use headtrail_record::record::{Checkpoint, Lifecycle};
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::volume::{SampleKey, Volume};
 use sha2::{Digest, Sha256};
 
 use crate::cli;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Export};
 use crate::exit::Failure;
 use crate::keeper::{self, Keeper, Order};
 use crate::key;
@@ -126,7 +127,9 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let mut notifier = Notifier::from_environment();
     let address = options.web.or(plan.config.listen);
     let http = address.map(web::bind).transpose()?;
+    let bound = http.as_ref().and_then(|listener| listener.local_addr().ok());
     let fingerprint_key = key::load_or_make(&plan.data_dir).map_err(Failure::refused)?;
+    let export = open_export(plan.config.journal.export.as_ref())?;
     let run = key::run_id().map_err(Failure::refused)?;
     let sample_key = SampleKey(key::random_bytes().map_err(Failure::refused)?);
     let read: Vec<PathBuf> = plan.config_path.iter().cloned().collect();
@@ -140,10 +143,15 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
 
     // What belongs to the user of the daemon, and threads.
     let storage: Arc<dyn Storage> = Arc::new(Disk::new(&plan.data_dir));
-    let mut writer_options = writer::Options::new(&origin()?);
-    writer_options.segment_bytes_max = plan.config.journal.segment_bytes;
-    let (writer, opened) = Writer::open(storage.clone(), writer_options, &Unsigned, keeper::now_ns())
-        .map_err(journal_failure)?;
+    let random = || key::random_bytes::<32>().map_err(Failure::refused);
+    let (seed, [a, b, c, d, e, f, g, h, ..]) = (random()?, random()?);
+    let mut journal_options = journal::Options::new(&host(), [a, b, c, d, e, f, g, h], seed);
+    journal_options.segment_bytes_max = plan.config.journal.segment_bytes;
+    journal_options.checkpoint_interval_ns =
+        u64::try_from(plan.config.journal.checkpoint.as_nanos()).unwrap_or(u64::MAX);
+    let (journal, opened) =
+        Journal::open(storage.clone(), journal_options, keeper::now_ns()).map_err(journal_failure)?;
+    let verifier = journal.verifier().clone();
     let status = web::bind_status(&plan.data_dir)?;
     let board = Board::default();
     let _server = web::start(http, Some(status), &board).map_err(Failure::refused)?;
@@ -153,7 +161,8 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         let _ = to_recorder.send(BlockBuilder::new().map_err(journal_failure)?);
     }
     let shared = keeper::Shared::default();
-    let keeper = Keeper::new(writer, plan.keeper(), shared.clone(), to_keeper, to_recorder);
+    let keeper =
+        Keeper::new(storage.clone(), journal, plan.keeper(), shared.clone(), to_keeper, to_recorder, export);
     let thread = std::thread::Builder::new()
         .name("headtrail-journal".to_owned())
         .spawn(move || keeper.run())
@@ -176,16 +185,19 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         started_ns,
         plan,
         sample_key,
+        verifier,
+        signed_blocks: 0,
         key_looked: Instant::now(),
     };
     daemon.began(&opened, last_time_ns(storage, opened.synced.blocks), &capture);
+    daemon.board.put(daemon.snapshot(&capture, started_ns));
     notifier.ready("recording");
     eprintln!(
         "headtrail: recording {} into {} (Ctrl-C ends)",
         if daemon.plan.filter_text.is_empty() { "all connections" } else { &daemon.plan.filter_text },
         daemon.plan.data_dir.display()
     );
-    if let Some(address) = address {
+    if let Some(address) = bound {
         eprintln!("headtrail: metrics at http://{address}/metrics");
     }
 
@@ -237,6 +249,9 @@ struct Daemon {
     started_ns: u64,
     plan: Plan,
     sample_key: SampleKey,
+    verifier: VerifierKey,
+    /// Of the checkpoint that was recorded last.
+    signed_blocks: u64,
     key_looked: Instant,
 }
 
@@ -266,7 +281,26 @@ impl Daemon {
             self.tell_losses(capture, now_ns);
             self.board.put(self.snapshot(capture, now_ns));
             self.rotate_key(now_ns);
+            self.record_checkpoint(now_ns);
         }
+    }
+
+    /// What the journal signed goes into the journal, too.
+    fn record_checkpoint(&mut self, now_ns: u64) {
+        let state = self.shared.get();
+        let Some(bytes) = state.checkpoint.filter(|_| state.signed_blocks != self.signed_blocks) else {
+            return;
+        };
+        self.signed_blocks = state.signed_blocks;
+        let Ok(note) = Note::open(&bytes, &self.verifier) else { return };
+        let signature = SignedNote::parse(&bytes).ok().and_then(|signed| signed.signature_of(&note.origin));
+        self.recorder.checkpoint(Checkpoint {
+            time_ns: now_ns,
+            origin: Cow::Owned(note.origin),
+            size: note.size,
+            root: note.root.0,
+            signature: signature.unwrap_or_default(),
+        });
     }
 
     fn tell_losses(&mut self, capture: &Capture, now_ns: u64) {
@@ -372,15 +406,13 @@ impl Daemon {
         }
         self.key_looked = Instant::now();
         let old = match key::list(&self.plan.data_dir, SystemTime::now()) {
-            Ok(keys) => keys.last().is_some_and(|key| key.age >= age_max),
+            Ok(keys) => keys.last().filter(|key| key.age >= age_max).map(|key| key.id),
             Err(why) => {
                 eprintln!("headtrail: {why}");
-                false
+                None
             }
         };
-        if !old {
-            return;
-        }
+        let Some(old) = old else { return };
         let made = key::rotate(&self.plan.data_dir)
             .and_then(|id| key::load_or_make(&self.plan.data_dir).map(|key| (id, key)));
         match made {
@@ -388,6 +420,7 @@ impl Daemon {
                 self.recorder.redactor.rotate(&key);
                 self.lifecycle("fingerprint_key", now_ns, |record| {
                     record.details.push((Cow::Borrowed("key"), Cow::Owned(id.to_string())));
+                    record.details.push((Cow::Borrowed("old_key"), Cow::Owned(old.to_string())));
                 });
             }
             Err(why) => eprintln!("headtrail: {why}; the old key stays"),
@@ -482,18 +515,24 @@ fn make_data_dir(path: &Path) -> Result<(), Failure> {
     made.map_err(|error| Failure::refused(format_args!("{}: {error}", path.display())))
 }
 
-/// Name of a journal that has to be made.
-fn origin() -> Result<String, Failure> {
-    let host = rustix::system::uname();
-    let host: String = host
-        .nodename()
-        .to_string_lossy()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
-        .take(64)
-        .collect();
-    let number = key::run_id().map_err(Failure::refused)?;
-    Ok(format!("headtrail/{host}/{number:016x}"))
+/// Where checkpoints are exported to; opened before privileges are given up.
+fn open_export(export: Option<&Export>) -> Result<Option<File>, Failure> {
+    match export {
+        None => Ok(None),
+        Some(Export::File(path)) => {
+            let opened = OpenOptions::new().append(true).create(true).open(path);
+            let at = |error| Failure::refused(format_args!("{}: {error}", path.display()));
+            opened.map(Some).map_err(at)
+        }
+        Some(Export::Command(_) | Export::Url(_)) => Err(Failure::usage(
+            "journal.checkpoint: this version exports to a file only; have it read by what takes it elsewhere",
+        )),
+    }
+}
+
+/// Name of this host.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The time of the newest record before block number `blocks`; None where there is none.

@@ -1,4 +1,4 @@
-//! `headtrail watch` as a process: waits until it is ready, collects its records, stops it like Ctrl-C.
+//! `headtrail watch` (or `run`) as a process: waits until it is ready, collects its records, stops it like Ctrl-C.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// How the line on standard error begins that says that everything from now on is recorded.
 pub const READY: &str = "headtrail: watching";
+/// The same of the daemon.
+pub const RECORDING: &str = "headtrail: recording";
 
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -71,7 +73,8 @@ impl Watch {
         ];
         let watch = Watch { child, output, readers };
         let ready = watch.wait(READY_DEADLINE, |state| {
-            state.ended_pipes == 2 || state.stderr.lines().any(|line| line.starts_with(READY))
+            let is_ready = |line: &str| line.starts_with(READY) || line.starts_with(RECORDING);
+            state.ended_pipes == 2 || state.stderr.lines().any(is_ready)
         });
         let state = watch.output.state.lock().unwrap();
         let ended = state.ended_pipes == 2;
@@ -104,6 +107,12 @@ impl Watch {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
+    }
+
+    /// Kills it, which it cannot prepare for.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Stops it as Ctrl-C does, and waits for its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headtrail_capture::filter::Filter;
 use headtrail_record::printable::is_hidden;
-use headtrail_record::redact::{Policy, Settings, ValuePattern};
+use headtrail_record::redact::{Policy, PolicyError, Settings, ValuePattern};
 
 use super::keys::Key;
 
@@ -242,7 +242,12 @@ pub(super) fn check_pattern(values: &[Option<Value>]) -> Result<(), String> {
     let tried = Policy::with(&Settings { patterns: vec![pattern], ..Settings::default() });
     // The message shows the expression with a caret, so what acts on a terminal is replaced by what takes one column.
     let safe = |c: char| if is_hidden(c) && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
-    tried.map(drop).map_err(|error| error.to_string().chars().map(safe).collect())
+    // Where it stands is told by who asks.
+    let words = |error| match error {
+        PolicyError::Setting { problem, .. } => problem.to_string(),
+        PolicyError::Syntax(_) => error.to_string(),
+    };
+    tried.map(drop).map_err(|error| words(error).chars().map(safe).collect())
 }
 
 /// The forms of texts.

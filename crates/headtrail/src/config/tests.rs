@@ -155,7 +155,7 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("[[privacy.patterns]]\nclass = 'a'", "privacy.patterns: regex, literals must be there too"),
         (
             "[[privacy.patterns]]\nclass = 'a'\nregex = '('\nliterals = ['a']",
-            "f.toml:1:1: privacy.patterns: a pattern of the privacy list is wrong",
+            "f.toml:1:1: privacy.patterns: regex parse error",
         ),
         ("[web]\nlisten = '0.0.0.0:80'", "\"0.0.0.0:80\" is reached from other hosts, which needs TLS"),
         ("[web]\nlisten = 'localhost:80'", "is no address with a port"),

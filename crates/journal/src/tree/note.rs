@@ -207,6 +207,13 @@ struct NoteSignature<'a> {
 }
 
 impl<'a> SignedNote<'a> {
+    /// The first signature of that name, not verified: 4 bytes of the key's hash, then the signature.
+    #[must_use]
+    pub fn signature_of(&self, name: &str) -> Option<Vec<u8>> {
+        let found = self.signatures.iter().find(|signature| signature.name == name)?;
+        Some([&found.id[..], &found.bytes].concat())
+    }
+
     /// Takes a note apart.
     ///
     /// # Errors

@@ -1,0 +1,273 @@
+//! The daemon and its journal, as a user has them: what was sent is in the journal, also after an end that nobody
+//! prepared; what cannot work is refused with clear words.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, curl, field, headtrail, ready, run};
+use headtrail_testkit::process::Watch;
+use headtrail_testkit::rng::Rng;
+use headtrail_testkit::server::{Nginx, NginxOptions};
+use headtrail_testkit::{TempDir, eventually};
+use serde_json::Value;
+
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+
+fn daemon(data_dir: &Path, filter: &str) -> Command {
+    let mut command = headtrail();
+    command.args(["run", "--web", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command.args(filter.split_whitespace());
+    command
+}
+
+fn cat(data_dir: &Path) -> Vec<Value> {
+    let output = headtrail().args(["journal", "cat", "--data-dir"]).arg(data_dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn of_type<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    records.iter().filter(|record| record["type"] == kind).collect()
+}
+
+/// Sequence number behind the last record that the daemon says is on the disk; None where it does not answer.
+fn synced(data_dir: &Path) -> Option<u64> {
+    let output =
+        headtrail().args(["status", "--format", "json", "--data-dir"]).arg(data_dir).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+    status["journal"]["synced_record"].as_u64()
+}
+
+fn bytes_below(folder: &Path, all: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes_below(&path, all);
+        } else if path.is_file() {
+            all.extend(std::fs::read(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_call_is_in_the_journal_and_its_token_is_not() {
+    if !ready() || !common::has("nginx") {
+        return;
+    }
+    let nginx = Nginx::start(&NginxOptions::default());
+    let data_dir = TempDir::new().unwrap();
+    let port = nginx.address().port();
+    let watch = Watch::start(daemon(data_dir.path(), &format!("port {port}")));
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    run(&mut curl(&["-H", &authorization, &format!("http://{}/", nginx.address())]));
+    // Also while it runs.
+    eventually("the call is in the journal", DEADLINE, || {
+        (of_type(&cat(data_dir.path()), "transaction").len() == 1).then_some(())
+    });
+    let finished = watch.stop();
+    assert!(finished.status.success(), "{}", finished.stderr);
+
+    let records = cat(data_dir.path());
+    let events: Vec<_> = of_type(&records, "lifecycle").iter().map(|r| r["event"].clone()).collect();
+    assert_eq!(events, ["start", "stop"]);
+    let transactions = of_type(&records, "transaction");
+    let authorization = field(&transactions[0]["request"], "authorization").unwrap();
+    assert!(authorization.starts_with("Bearer hmac:1:"), "{authorization}");
+    let mut all = Vec::new();
+    bytes_below(data_dir.path(), &mut all);
+    for record in &records {
+        all.extend(record.to_string().into_bytes());
+    }
+    let has = |needle: &str| all.windows(needle.len()).any(|window| window == needle.as_bytes());
+    assert!(has("hmac:1:"), "the search finds what is there");
+    assert!(!has(TOKEN));
+}
+
+/// Between two requests: some hundred a second, so that reading the journal again and again takes no longer than the rounds.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Sends numbered requests.
+struct Sender {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Sender {
+    fn start(address: SocketAddr) -> Sender {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let shared = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let (stop, sent) = shared;
+            let mut stream = TcpStream::connect(address).unwrap();
+            let mut answer = [0; 4096];
+            while !stop.load(Ordering::Relaxed) {
+                let number = sent.load(Ordering::Relaxed);
+                let request = format!("GET /{number} HTTP/1.1\r\nHost: a\r\nX-Number: {number}\r\n\r\n");
+                stream.write_all(request.as_bytes()).unwrap();
+                assert!(stream.read(&mut answer).unwrap() > 0);
+                sent.store(number + 1, Ordering::Relaxed);
+                std::thread::sleep(PAUSE);
+            }
+        });
+        Sender { stop, sent, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
+    if !ready() || !common::has("nginx") {
+        return;
+    }
+    let rounds = std::env::var("HEADTRAIL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let server = "keepalive_requests 1000000000;";
+    let nginx = Nginx::start(&NginxOptions { server, ..NginxOptions::default() });
+    let data_dir = TempDir::new().unwrap();
+    let filter = format!("port {}", nginx.address().port());
+    let sender = Sender::start(nginx.address());
+    let mut rng = Rng::new(7);
+    let mut known = 0;
+    for round in 0..rounds {
+        let watch = Watch::start(daemon(data_dir.path(), &filter));
+        let kill_at = Instant::now() + Duration::from_millis(rng.below(2500));
+        let mut acknowledged = known;
+        while Instant::now() < kill_at {
+            acknowledged = acknowledged.max(synced(data_dir.path()).unwrap_or(0));
+        }
+        watch.kill();
+        let records = cat(data_dir.path());
+        let count = records.len() as u64;
+        assert!(count >= acknowledged, "round {round}: {count} records, {acknowledged} were acknowledged");
+        known = acknowledged;
+    }
+    // One clean run at the end, so that something is there in any case.
+    let watch = Watch::start(daemon(data_dir.path(), &filter));
+    let before = sender.sent.load(Ordering::Relaxed);
+    eventually("some are sent", DEADLINE, || {
+        (sender.sent.load(Ordering::Relaxed) > before + 10).then_some(())
+    });
+    let sent = sender.stop();
+    assert!(watch.stop().status.success());
+
+    let records = cat(data_dir.path());
+    let mut numbers = HashSet::new();
+    let mut ids = HashSet::new();
+    for transaction in of_type(&records, "transaction") {
+        assert!(ids.insert(transaction["id"].to_string()), "double: {transaction}");
+        if transaction["request"].is_null() {
+            continue;
+        }
+        let number: u64 = field(&transaction["request"], "x-number").unwrap().parse().unwrap();
+        assert!(number < sent && numbers.insert(number), "not sent so or double: {transaction}");
+        assert_eq!(transaction["request"]["target"], format!("/{number}"));
+    }
+    let starts: Vec<_> = of_type(&records, "lifecycle")
+        .into_iter()
+        .filter(|record| record["event"].as_str().is_some_and(|event| event.starts_with("start")))
+        .collect();
+    assert!(!starts.is_empty() && starts.iter().skip(1).all(|start| !start["off"].is_null()), "{starts:?}");
+}
+
+fn refused(mut command: Command) -> (i32, String) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_does_no_harm() {
+    if !ready() {
+        return;
+    }
+    let data_dir = TempDir::new().unwrap();
+    let first = Watch::start(daemon(data_dir.path(), "port 1"));
+    let (code, words) = refused(daemon(data_dir.path(), "port 1"));
+    assert_eq!(code, 3, "{words}");
+    assert!(words.contains(&first.pid().to_string()), "{words}");
+    assert!(synced(data_dir.path()).is_some(), "the first still answers");
+    assert!(first.stop().status.success());
+}
+
+#[test]
+fn a_directory_of_a_later_version_is_left_alone() {
+    if !ready() {
+        return;
+    }
+    let data_dir = TempDir::new().unwrap();
+    Watch::start(daemon(data_dir.path(), "port 1")).stop();
+    let file = data_dir.path().join("journal/journal.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("version = 1", "version = 2")).unwrap();
+    let mut before = Vec::new();
+    bytes_below(&data_dir.path().join("journal/segments"), &mut before);
+    let (code, words) = refused(daemon(data_dir.path(), "port 1"));
+    assert_eq!(code, 2, "{words}");
+    assert!(words.contains("journal.toml") && words.contains('2'), "{words}");
+    let mut after = Vec::new();
+    bytes_below(&data_dir.path().join("journal/segments"), &mut after);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_full_disk_costs_records_and_says_so_and_then_it_goes_on() {
+    if !ready() || !common::has("nginx") || !common::has("mount") {
+        return;
+    }
+    let nginx = Nginx::start(&NginxOptions::default());
+    let url = format!("http://{}/", nginx.address());
+    let disk = SmallDisk::new("2m");
+    let data_dir = disk.folder.path();
+    let watch = Watch::start(daemon(data_dir, &format!("port {}", nginx.address().port())));
+    let ballast = data_dir.join("ballast");
+    std::fs::write(&ballast, vec![1; 4 << 20]).expect_err("the disk is full");
+    run(&mut curl(&[&url]));
+    eventually("it says that the disk is full", DEADLINE, || {
+        let stderr = watch.stderr();
+        stderr.contains("the journal: ").then_some(())
+    });
+    std::fs::remove_file(&ballast).unwrap();
+    eventually("it goes on", DEADLINE, || watch.stderr().contains("written again").then_some(()));
+    run(&mut curl(&[&url]));
+    let finished = watch.stop();
+    assert!(finished.status.success(), "{}", finished.stderr);
+    // What waited in memory meanwhile is not lost.
+    assert_eq!(of_type(&cat(data_dir), "transaction").len(), 2);
+}
+
+/// A file system that is soon full.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    fn new(size: &str) -> SmallDisk {
+        let folder = TempDir::new().unwrap();
+        let options = format!("size={size}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "headtrail-test"]).arg(folder.path());
+        assert!(mount.status().unwrap().success());
+        SmallDisk { folder }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.folder.path()).status();
+    }
+}

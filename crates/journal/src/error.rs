@@ -90,6 +90,29 @@ pub enum Error {
     },
     /// A name that can be none of a cursor.
     CursorName(String),
+    /// A checkpoint that was given is not one of this journal's key.
+    Checkpoint {
+        /// Which one.
+        file: String,
+        /// Why.
+        why: crate::tree::CheckpointError,
+    },
+    /// The tiles do not give what is asked of them.
+    Tree(crate::tree::TreeError),
+    /// There is no such record, or no longer.
+    NoRecord,
+    /// No checkpoint covers the block yet.
+    NotSigned {
+        /// Which one.
+        block: u64,
+    },
+    /// The block is not the one that was signed, or the tiles are wrong: verification tells which.
+    NotProved {
+        /// Which one.
+        block: u64,
+        /// Why.
+        why: crate::tree::LogProofError,
+    },
     /// An origin that cannot stand in a checkpoint.
     Origin(String),
 }
@@ -153,6 +176,11 @@ impl fmt::Display for Error {
             Self::CursorName(name) => {
                 write!(f, "not the name of a cursor (a-z, 0-9, -; at most 64): {name:?}")
             }
+            Self::Checkpoint { file, why } => write!(f, "{file}: {why}"),
+            Self::Tree(error) => error.fmt(f),
+            Self::NoRecord => f.write_str("there is no such record in the journal"),
+            Self::NotSigned { block } => write!(f, "block {block} is not signed yet"),
+            Self::NotProved { block, why } => write!(f, "block {block} is not proved: {why}"),
             Self::Origin(origin) => {
                 write!(f, "not an origin (a-z, A-Z, 0-9, `.`, `_`, `-`, `/`): {origin:?}")
             }
@@ -165,6 +193,9 @@ impl std::error::Error for Error {
         match self {
             Self::Disk { source, .. } => Some(source),
             Self::Opening { source, .. } => Some(source),
+            Self::Checkpoint { why, .. } => Some(why),
+            Self::Tree(error) => Some(error),
+            Self::NotProved { why, .. } => Some(why),
             _ => None,
         }
     }

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub(crate) const FOLDER: &str = "journal";
 /// Held by the one who writes.
 pub(crate) const LOCK: &str = "journal/lock";
-const FILE: &str = "journal/journal.toml";
+/// Its version and origin.
+pub(crate) const FILE: &str = "journal/journal.toml";
 /// Far more than it has.
 const FILE_BYTES_MAX: usize = 4096;
 /// An origin is a key's name in checkpoints.

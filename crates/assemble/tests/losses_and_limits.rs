@@ -354,7 +354,7 @@ fn the_connection_that_was_silent_longest_is_evicted() {
         talk.request(GET);
     }
     assert_eq!(talk.out.iter().map(|t| t.connection.0).collect::<Vec<_>>(), [2]);
-    assert_eq!(talk.assembler.counters().evicted_connections, 1);
+    assert_eq!(talk.assembler.counters().shed.connections, 1);
     assert_eq!(talk.assembler.connections(), 2);
     talk.lines();
 }
@@ -426,7 +426,7 @@ fn memory_is_bounded_over_all_connections() {
         talk.request(format!("GET /a HTTP/1.1\r\nA: {}", "x".repeat(2_000)));
         assert!(talk.assembler.held_bytes() <= 10_000);
     }
-    assert!(talk.assembler.counters().evicted_connections >= 15);
+    assert!(talk.assembler.counters().shed.connections >= 15);
     assert_eq!(talk.out[0].incomplete[0].at, Some(2_020));
     talk.lines();
 }

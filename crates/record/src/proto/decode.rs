@@ -234,7 +234,14 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         anomalies: of.anomalies.into_iter().map(Numbered::of_number).collect(),
     };
     let features = of.features.map(features).transpose()?.unwrap_or_default();
-    let transaction = Transaction { inner, features, redacted: of.redacted };
+    let transaction = Transaction {
+        inner,
+        features,
+        redacted: of.redacted,
+        left_out: 0,
+        sample_rate: crate::volume::Rate::ALL,
+        lines_left_out: crate::volume::LeftOut::default(),
+    };
     Ok(Some(Stored { transaction, run: of.run, processes }))
 }
 

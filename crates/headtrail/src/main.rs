@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod key;
 #[allow(dead_code)]
+mod memory;
 mod metrics;
 // Called by the daemon only.
 #[allow(dead_code)]

@@ -6,7 +6,7 @@ use headtrail_record::event::{CloseReason, ConnectionId, Direction, Endpoint, Ev
 use headtrail_record::transaction::RawTransaction;
 use libfuzzer_sys::fuzz_target;
 
-const HELD_BYTES_MAX: usize = 4096;
+const HELD_BYTES_MAX: usize = 16 * 1024;
 
 const PIECES: [&[u8]; 16] = [
     b"GET / HTTP/1.1\r\n",

@@ -23,6 +23,7 @@ use crate::peers::Peers;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
 use crate::twins::Twins;
+use crate::weight::{self, ALLOCATION_BYTES};
 
 /// What all connections share.
 pub(crate) struct Context<'a> {
@@ -81,7 +82,9 @@ pub(crate) struct Connection {
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
     pub(crate) attended: bool,
-    /// Bytes of wire data in the queue.
+    /// Responses that are still to come were given up to save memory.
+    pub(crate) shed: bool,
+    /// What the exchanges weigh.
     pub(crate) queue_bytes: usize,
     /// What [`Connection::weight`] was when the assembler last asked.
     pub(crate) weighed: usize,
@@ -113,15 +116,24 @@ impl Connection {
             last_response_acknowledges: None,
             deaf: false,
             attended: false,
+            shed: false,
             queue_bytes: 0,
             weighed: 0,
             last_ns: 0,
         }
     }
 
-    /// Bytes of wire data that are held.
+    /// It weighs so much.
     pub(crate) fn weight(&self) -> usize {
-        self.queue_bytes + self.streams[0].weight() + self.streams[1].weight()
+        size_of::<Self>() + ALLOCATION_BYTES + self.spare_weight()
+    }
+
+    /// What it holds beyond its bare state weighs so much.
+    pub(crate) fn spare_weight(&self) -> usize {
+        self.queue_bytes
+            + weight::vector::<Box<Exchange>>(self.queue.capacity())
+            + self.streams[0].weight()
+            + self.streams[1].weight()
     }
 
     /// Something is held that time alone may decide.
@@ -317,7 +329,7 @@ impl Connection {
     }
 
     /// Gives the parser what is held back, as far as it may go on.
-    fn drain(&mut self, direction: Direction, cx: &mut Context<'_>) {
+    pub(crate) fn drain(&mut self, direction: Direction, cx: &mut Context<'_>) {
         let index = direction.index();
         while let Some(since_ns) = self.streams[index].held.as_ref().map(|h| h.since_ns) {
             let Some(piece) = self.streams[index].take_held() else { return };
@@ -360,6 +372,16 @@ impl Connection {
 
     /// Names the first hole of a direction a gap, and goes on behind it.
     pub(crate) fn resolve(&mut self, direction: Direction, cx: &mut Context<'_>) {
+        self.resolve_for(IncompleteReason::Gap, direction, cx);
+    }
+
+    /// The same, for a reason that holds where the capturing side has named none.
+    pub(crate) fn resolve_for(
+        &mut self,
+        otherwise: IncompleteReason,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) {
         let index = direction.index();
         let Some(piece) = self.streams[index].take_held() else { return };
         let run = piece.run();
@@ -368,13 +390,13 @@ impl Connection {
         } else if run.has(flags::JOINED) {
             IncompleteReason::Joined
         } else {
-            IncompleteReason::Gap
+            otherwise
         };
         let stream = &mut self.streams[index];
         if !stream.synced {
             stream.synced = true;
             stream.next = run.sequence;
-            let at_start = self.fresh[index] && reason == IncompleteReason::Gap;
+            let at_start = self.fresh[index] && reason == otherwise;
             stream.state = if at_start { State::Boundary } else { State::Lost };
             stream.gap = (!at_start).then_some(reason);
             self.offer(direction, run, cx);

@@ -1,5 +1,7 @@
 //! What the assembler counts. Messages balance: started = given + dropped + held.
 
+use crate::shed::Shed;
+
 /// Requests and final responses, counted apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Messages {
@@ -50,8 +52,6 @@ pub struct Counters {
     pub other_connections: u64,
     /// Connections that became tunnels (RFC 9110, 7.8 and 9.3.6).
     pub tunnels: u64,
-    /// Connections given up because of a limit.
-    pub evicted_connections: u64,
     /// Connections given up because nothing was heard of them.
     pub idle_connections: u64,
     /// Transactions given up because one connection held too many.
@@ -60,6 +60,8 @@ pub struct Counters {
     pub early_adopted: u64,
     /// Early segments that did not.
     pub early_orphaned: u64,
+    /// What was given up to keep below the limit of memory.
+    pub shed: Shed,
     /// Hints to the capturing side that were dropped because nobody took them.
     pub dropped_resyncs: u64,
 }

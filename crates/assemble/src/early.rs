@@ -8,6 +8,7 @@ use headtrail_record::event::{ConnectionId, Direction, Endpoint, Segment};
 use headtrail_record::packet::endpoints;
 
 use crate::run::{Piece, Run};
+use crate::weight::{self, ALLOCATION_BYTES};
 
 /// Network namespace, client end, server end.
 pub(crate) type Key = (u32, Endpoint, Endpoint);
@@ -50,6 +51,8 @@ impl Kept {
 pub(crate) struct Early {
     kept: HashMap<Key, Vec<Kept>>,
     count: usize,
+    /// Payload bytes that are kept.
+    bytes: usize,
     /// No kept segment is older than this, nanoseconds.
     oldest_ns: u64,
 }
@@ -66,7 +69,7 @@ pub(crate) fn key(segment: &Segment<'_>) -> Option<Key> {
 
 impl Early {
     pub(crate) fn new() -> Self {
-        Self { kept: HashMap::new(), count: 0, oldest_ns: u64::MAX }
+        Self { kept: HashMap::new(), count: 0, bytes: 0, oldest_ns: u64::MAX }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -75,6 +78,17 @@ impl Early {
 
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// They weigh so much; lists grow by doubling.
+    pub(crate) fn weight(&self) -> usize {
+        let each = size_of::<Kept>() * 3 / 2 + 2 * ALLOCATION_BYTES;
+        weight::map::<Key, Vec<Kept>>(self.kept.capacity()) + self.count * each + self.bytes
+    }
+
+    /// Gives back the room of what was taken.
+    pub(crate) fn shrink(&mut self) {
+        self.kept.shrink_to_fit();
     }
 
     /// Keeps a segment; false where its ends are not known or there are too many.
@@ -92,6 +106,7 @@ impl Early {
             piece: Piece::of(&Run::of(segment)),
         });
         self.count += 1;
+        self.bytes += segment.bytes.len();
         self.oldest_ns = self.oldest_ns.min(segment.time_ns);
         true
     }
@@ -100,6 +115,7 @@ impl Early {
     pub(crate) fn take(&mut self, key: &Key) -> Vec<Kept> {
         let list = self.kept.remove(key).unwrap_or_default();
         self.count -= list.len();
+        self.bytes -= list.iter().map(|kept| kept.piece.bytes.len()).sum::<usize>();
         list
     }
 

@@ -8,6 +8,7 @@ use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::run::{Run, distance};
 use crate::stream::{EmptyLine, Partial, State};
+use crate::weight;
 
 /// First bytes of a head in which its kind is looked for with every run; after them only at line ends.
 const EARLY_KIND_BYTES: usize = 64;
@@ -320,9 +321,11 @@ impl Connection {
             Side::Response => exchange.tx.response.as_mut(),
         };
         if let Some(message) = message {
+            let before = weight::message(message);
             let facts = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
+            let added = weight::message(message) - before;
             facts.anomalies.append_to(&mut exchange.tx.anomalies);
-            self.queue_bytes += section.len();
+            self.queue_bytes += added;
         }
     }
 }

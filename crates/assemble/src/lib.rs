@@ -9,6 +9,8 @@
 //!   known is given out in halves that say so.
 //! - Bytes of a body are never taken for a message; the framing of RFC 9112, 6.3 says where a body ends.
 //! - Messages balance: [`Counters::started`] = [`Counters::given`] + dropped by reason + [`Assembler::held`].
+//! - [`Assembler::held_bytes`] is no more than [`Limits::held_bytes_max`] after each event; what is given up for that is counted by
+//!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
 //! Not here: HTTP/2, TLS, and what is inside tunnels. A connection that speaks none of HTTP/1 is counted and ignored.
@@ -27,15 +29,18 @@ mod packet;
 mod pairing;
 mod peers;
 mod run;
+mod shed;
 mod stream;
 mod table;
 mod twins;
+mod weight;
 
 use headtrail_record::event::{CloseReason, ConnectionId, Event, Resync, Segment, flags};
 use headtrail_record::transaction::RawTransaction;
 
 pub use crate::counters::{Counters, Messages};
 pub use crate::limits::Limits;
+pub use crate::shed::Shed;
 
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
@@ -75,7 +80,7 @@ pub struct Assembler {
     early: Early,
     /// Connections that wait for time to pass.
     waiting: Vec<ConnectionId>,
-    /// Bytes of wire data that connections hold.
+    /// What the connections weigh.
     weight: usize,
 }
 
@@ -97,6 +102,11 @@ impl Assembler {
 
     /// Takes one event; transactions that it completes are handed to `out` at once.
     pub fn event(&mut self, event: &Event<'_>, out: &mut impl FnMut(RawTransaction)) {
+        self.take(event, out);
+        self.keep_limit(out);
+    }
+
+    fn take(&mut self, event: &Event<'_>, out: &mut impl FnMut(RawTransaction)) {
         match *event {
             Event::Segment(ref segment) => self.segment(segment, out),
             Event::BodyEnd { connection, direction, time_ns, sequence, octets } => {
@@ -140,7 +150,7 @@ impl Assembler {
         }
         let before_ns = now_ns.saturating_sub(self.shared.limits.early_age_ns_max);
         for list in self.early.take_older(before_ns) {
-            self.orphaned(&list, out);
+            self.orphaned(&list, |_, _| {}, out);
         }
         while let Some(oldest) = self.table.oldest() {
             if now_ns.saturating_sub(oldest.last_ns) < self.shared.limits.idle_ns_max {
@@ -150,18 +160,20 @@ impl Assembler {
             self.shared.counters.idle_connections += 1;
             self.close(id, now_ns, CloseReason::Evicted, out);
         }
+        self.keep_limit(out);
     }
 
     /// The capture has ended: everything that is held is given out.
     pub fn finish(&mut self, out: &mut impl FnMut(RawTransaction)) {
         for list in self.early.take_older(u64::MAX) {
-            self.orphaned(&list, out);
+            self.orphaned(&list, |_, _| {}, out);
         }
         let now_ns = self.shared.now_ns;
         while let Some(id) = self.table.oldest().map(|c| c.id) {
             self.close(id, now_ns, CloseReason::Evicted, out);
         }
         self.waiting.clear();
+        self.release_tables();
     }
 
     /// Takes the hints for the capturing side that have come up since the last call.
@@ -191,10 +203,16 @@ impl Assembler {
         self.table.len()
     }
 
-    /// Bytes of wire data that connections hold now; early segments, which are few, are not among them.
+    /// Bytes that are held now, with what the tables take: near enough to what the heap says to keep a limit by.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.weight
+            + self.table.weight()
+            + self.early.weight()
+            + self.shared.twins.weight()
+            + self.shared.peers.weight()
+            + weight::vector::<ConnectionId>(self.waiting.capacity())
+            + weight::vector::<Resync>(self.shared.resyncs.capacity())
     }
 
     fn segment(&mut self, segment: &Segment<'_>, out: &mut impl FnMut(RawTransaction)) {
@@ -212,10 +230,6 @@ impl Assembler {
             self.add(segment, out);
             self.with(segment.connection, out, |c, cx| c.segment(segment, cx));
         }
-        let limits = &self.shared.limits;
-        if self.weight > limits.held_bytes_max {
-            self.shed(out);
-        }
     }
 
     /// Runs `action` on a connection and keeps the sums; false where there is no such connection.
@@ -227,6 +241,9 @@ impl Assembler {
     ) -> bool {
         let Some(connection) = self.table.touch(id) else { return false };
         action(connection, &mut self.shared.context(out));
+        if connection.spare_weight() > self.shared.limits.connection_bytes_max {
+            connection.shed_transactions(&mut self.shared.context(out));
+        }
         let weight = connection.weight();
         self.weight = self.weight - connection.weighed + weight;
         connection.weighed = weight;
@@ -252,7 +269,10 @@ impl Assembler {
             self.evict(id, out);
         }
         self.shared.counters.connections += 1;
-        self.table.add(Connection::new(segment.connection, segment.netns));
+        let mut connection = Connection::new(segment.connection, segment.netns);
+        connection.weighed = connection.weight();
+        self.weight += connection.weighed;
+        self.table.add(connection);
         if self.early.is_empty() {
             return;
         }
@@ -265,7 +285,12 @@ impl Assembler {
     }
 
     /// Early segments whose connection never showed itself: a connection of its own, which is over.
-    fn orphaned(&mut self, list: &[Kept], out: &mut impl FnMut(RawTransaction)) {
+    fn orphaned(
+        &mut self,
+        list: &[Kept],
+        before_close: fn(&mut Connection, &mut Context<'_>),
+        out: &mut impl FnMut(RawTransaction),
+    ) {
         let Some(first) = list.first() else { return };
         let mut connection = Connection::new(first.listener, first.netns);
         let mut cx = self.shared.context(out);
@@ -274,6 +299,7 @@ impl Assembler {
             connection.segment(&kept.segment(), &mut cx);
         }
         let now_ns = cx.now_ns;
+        before_close(&mut connection, &mut cx);
         connection.close(now_ns, CloseReason::Evicted, &mut cx);
     }
 
@@ -289,17 +315,13 @@ impl Assembler {
         connection.close(time_ns, reason, &mut self.shared.context(out));
     }
 
+    /// Gives up a connection to make room.
     fn evict(&mut self, id: ConnectionId, out: &mut impl FnMut(RawTransaction)) {
-        self.shared.counters.evicted_connections += 1;
+        self.shared.counters.shed.connections += 1;
+        if let Some(connection) = self.table.get(id) {
+            connection.shed_all(&mut self.shared.context(out));
+        }
         let now_ns = self.shared.now_ns;
         self.close(id, now_ns, CloseReason::Evicted, out);
-    }
-
-    /// Gives up connections, the most silent first, until the sum of what is held is within its limit.
-    fn shed(&mut self, out: &mut impl FnMut(RawTransaction)) {
-        while self.weight > self.shared.limits.held_bytes_max {
-            let Some(id) = self.table.oldest().map(|c| c.id) else { return };
-            self.evict(id, out);
-        }
     }
 }

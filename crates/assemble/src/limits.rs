@@ -19,8 +19,11 @@ pub struct Limits {
     pub hole_age_ns_max: u64,
     /// How long the first pair after a loss is held back in case it turns out to be a wrong one, nanoseconds.
     pub probation_ns: u64,
-    /// Most bytes of wire data that all connections hold together; then the one that was silent longest is given up.
+    /// Most bytes that are held, all together and with what the tables take; then what is held is given up in the order
+    /// that `shed.rs` gives.
     pub held_bytes_max: usize,
+    /// Most bytes that one connection holds; then its transactions in progress are given up.
+    pub connection_bytes_max: usize,
     /// Most early segments that wait for their connection; the oldest is then given out as a connection of its own.
     pub early_segments_max: usize,
     /// Age at which an early segment is given out as a connection of its own, nanoseconds.
@@ -50,7 +53,8 @@ impl Default for Limits {
             reorder_segments_max: 64,
             hole_age_ns_max: 5 * SECOND_NS,
             probation_ns: SECOND_NS,
-            held_bytes_max: 64 * 1024 * 1024,
+            held_bytes_max: 128 * 1024 * 1024,
+            connection_bytes_max: 4 * 1024 * 1024,
             early_segments_max: 4096,
             early_age_ns_max: 5 * SECOND_NS,
             peers_max: 16_384,

@@ -14,6 +14,7 @@ use crate::head::{self, Head, Kind};
 use crate::pairing::{Exchange, Target};
 use crate::run::{Begin, distance};
 use crate::stream::State;
+use crate::weight::{self, EXCHANGE_BYTES};
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
@@ -92,6 +93,7 @@ impl Connection {
     fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
         let number = self.number;
         self.number = self.number.wrapping_add(1);
+        self.queue_bytes += EXCHANGE_BYTES;
         Box::new(Exchange {
             tx: RawTransaction {
                 connection: self.id,
@@ -220,6 +222,7 @@ impl Connection {
         let Some(exchange) = self.orphan.as_mut().or(self.queue.front_mut()) else { return };
         if interim {
             facts.anomalies.append_to(&mut exchange.tx.anomalies);
+            self.queue_bytes += weight::interim(&message) - weight::message(&message);
             exchange.tx.interim.push(message);
             match came {
                 Came::Whole => {}
@@ -304,6 +307,10 @@ impl Connection {
                 let barrier = self.queue.iter().find_map(|e| e.barrier);
                 if target == Target::Owed {
                     self.owed -= u32::from(!interim);
+                    if self.shed {
+                        exchange.mark(IncompleteReason::Memory, Side::Request, None);
+                        self.shed = self.owed > 0;
+                    }
                 } else if !self.fresh[0] && !self.fresh[1] && self.first_request.is_none() {
                     exchange.mark(IncompleteReason::Joined, Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
@@ -347,8 +354,7 @@ impl Connection {
     }
 
     fn message(&mut self, head: Head, begin: Begin) -> Message {
-        self.queue_bytes += head.text.len();
-        Message {
+        let message = Message {
             text: head.text,
             start: head.start,
             version: head.version,
@@ -361,7 +367,9 @@ impl Connection {
             sequence: begin.sequence,
             first_ns: begin.first_ns,
             last_ns: begin.first_ns,
-        }
+        };
+        self.queue_bytes += weight::message(&message);
+        message
     }
 
     fn after_head(
@@ -527,9 +535,14 @@ impl Connection {
         if !self.queue.front().is_some_and(|e| e.probation.is_some() && e.response_done) {
             return;
         }
-        let Some(mut first) = self.queue.pop_front() else { return };
         // A lost request explains it too; but then nothing confirms the pair any more.
         self.pipelined |= !self.hides_requests(acknowledgement);
+        self.part(IncompleteReason::Gap, cx);
+    }
+
+    /// Gives out the pair at the front as two halves: nothing will confirm it any more.
+    pub(crate) fn part(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
+        let Some(mut first) = self.queue.pop_front() else { return };
         let mut second = self.exchange(first.tx.request_direction);
         second.tx.response = first.tx.response.take();
         second.tx.interim = std::mem::take(&mut first.tx.interim);
@@ -537,13 +550,13 @@ impl Connection {
         first.tx.incomplete.retain(|i| i.side == Side::Request);
         second.tx.incomplete.retain(|i| i.side == Side::Response);
         first.mark(IncompleteReason::ResponseMissing, Side::Response, None);
-        first.mark(IncompleteReason::Gap, Side::Response, None);
+        first.mark(reason, Side::Response, None);
         second.mark(IncompleteReason::RequestMissing, Side::Request, None);
-        second.mark(IncompleteReason::Gap, Side::Request, None);
+        second.mark(reason, Side::Request, None);
         self.emit(first, cx);
         self.emit(second, cx);
         // Which of the two answers what follows is open as well.
-        self.response_gap = self.response_gap.or(Some(IncompleteReason::Gap));
+        self.response_gap = self.response_gap.or(Some(reason));
     }
 
     /// Gives out what is complete, in order.
@@ -564,7 +577,7 @@ impl Connection {
         self.unanswered(exchange, cx);
     }
 
-    fn unanswered(&mut self, mut exchange: Box<Exchange>, cx: &mut Context<'_>) {
+    pub(crate) fn unanswered(&mut self, mut exchange: Box<Exchange>, cx: &mut Context<'_>) {
         exchange.mark(IncompleteReason::ResponseMissing, Side::Response, None);
         if let Some(reason) = self.response_gap.or(exchange.barrier) {
             exchange.mark(reason, Side::Response, None);
@@ -588,10 +601,11 @@ impl Connection {
         }
     }
 
-    fn emit(&mut self, exchange: Box<Exchange>, cx: &mut Context<'_>) {
+    pub(crate) fn emit(&mut self, exchange: Box<Exchange>, cx: &mut Context<'_>) {
         let mut tx = exchange.tx;
-        let texts = tx.request.iter().chain(&tx.interim).chain(&tx.response).map(|m| m.text.len()).sum();
-        self.queue_bytes = self.queue_bytes.saturating_sub(texts);
+        let bytes = EXCHANGE_BYTES + weight::messages(&tx);
+        debug_assert!(bytes <= self.queue_bytes, "gives out {bytes} bytes of {}", self.queue_bytes);
+        self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
         tx.process = self.process;
         if tx.role == Role::Server {
             if self.peer.is_none() && self.peer_generation != cx.peers.generation() {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use foldhash::{HashMap, HashMapExt};
 use headtrail_record::event::{Endpoint, ProcessRef};
 
+use crate::weight;
+
 /// Tuples repeat across namespaces: a few owners may share one.
 const OWNERS_PER_TUPLE_MAX: usize = 8;
 
@@ -26,6 +28,20 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(tuples_max: usize) -> Self {
         Self { owners: HashMap::new(), order: VecDeque::new(), tuples_max, generation: 0 }
+    }
+
+    /// They weigh so much.
+    pub(crate) fn weight(&self) -> usize {
+        type Key = (Endpoint, Endpoint);
+        weight::map::<Key, Vec<Owner>>(self.owners.capacity())
+            + weight::vector::<Key>(self.order.capacity())
+            + self.owners.len() * weight::vector::<Owner>(OWNERS_PER_TUPLE_MAX / 2)
+    }
+
+    /// Forgets all.
+    pub(crate) fn forget(&mut self) {
+        self.owners = HashMap::new();
+        self.order = VecDeque::new();
     }
 
     /// Rises with each owner that becomes known.

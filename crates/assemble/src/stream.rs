@@ -10,6 +10,7 @@ use crate::chunked::Walk;
 use crate::framing::Body;
 use crate::limits::Limits;
 use crate::run::{Begin, Piece, Run, distance};
+use crate::weight::{self, ALLOCATION_BYTES};
 
 /// What the next byte of a direction is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -250,8 +251,18 @@ impl Stream {
         held.pieces.insert(0, piece);
     }
 
-    /// Bytes of wire data that are held.
+    /// What is held weighs so much.
     pub(crate) fn weight(&self) -> usize {
-        self.partial.as_ref().map_or(0, |p| p.bytes.capacity()) + self.held.as_ref().map_or(0, |h| h.bytes)
+        let partial = self.partial.as_ref().map_or(0, |partial| {
+            size_of::<Partial>() + ALLOCATION_BYTES + weight::vector::<u8>(partial.bytes.capacity())
+        });
+        let held = self.held.as_ref().map_or(0, |held| {
+            size_of::<Held>()
+                + ALLOCATION_BYTES
+                + weight::vector::<Piece>(held.pieces.capacity())
+                + held.pieces.len() * ALLOCATION_BYTES
+                + held.bytes
+        });
+        partial + held
     }
 }

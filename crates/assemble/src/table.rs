@@ -4,6 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 use headtrail_record::event::ConnectionId;
 
 use crate::connection::Connection;
+use crate::weight;
 
 const NONE: u32 = u32::MAX;
 
@@ -85,8 +86,12 @@ impl Table {
 
     /// Adds a connection as the newest one; its id must not be there yet.
     pub(crate) fn add(&mut self, connection: Connection) {
+        self.put(Box::new(connection));
+    }
+
+    fn put(&mut self, connection: Box<Connection>) {
         let id = connection.id;
-        let slot = Slot { connection: Some(Box::new(connection)), newer: NONE, older: NONE };
+        let slot = Slot { connection: Some(connection), newer: NONE, older: NONE };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -113,6 +118,42 @@ impl Table {
     /// The connection that was silent longest.
     pub(crate) fn oldest(&self) -> Option<&Connection> {
         self.slots.get(self.oldest as usize)?.connection.as_deref()
+    }
+
+    /// Ids in order, the one that was silent longest first.
+    pub(crate) fn oldest_first(&self) -> Vec<ConnectionId> {
+        let mut ids = Vec::with_capacity(self.len());
+        let mut at = self.oldest;
+        while let Some(slot) = self.slots.get(at as usize) {
+            ids.extend(slot.connection.as_ref().map(|c| c.id));
+            at = slot.newer;
+        }
+        ids
+    }
+
+    /// Connections that have been held at once.
+    pub(crate) fn room(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The table without its connections weighs so much.
+    pub(crate) fn weight(&self) -> usize {
+        weight::map::<ConnectionId, u32>(self.index.capacity())
+            + weight::vector::<Slot>(self.slots.capacity())
+            + weight::vector::<u32>(self.free.capacity())
+    }
+
+    /// Moves the connections to a table that is no larger than they need.
+    pub(crate) fn shrink(&mut self) {
+        let mut table = Self::new();
+        table.index.reserve(self.len());
+        table.slots.reserve_exact(self.len());
+        for id in self.oldest_first() {
+            if let Some(connection) = self.remove(id) {
+                table.put(connection);
+            }
+        }
+        *self = table;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {

@@ -13,6 +13,7 @@ use foldhash::{HashMap, HashMapExt};
 use headtrail_record::transaction::{RawTransaction, Role};
 
 use crate::limits::Limits;
+use crate::weight;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -35,6 +36,16 @@ pub(crate) struct Twins {
 impl Twins {
     pub(crate) fn new() -> Self {
         Self { hasher: RandomState::default(), young: HashMap::new(), old: HashMap::new(), since_ns: 0 }
+    }
+
+    /// What is remembered weighs so much.
+    pub(crate) fn weight(&self) -> usize {
+        weight::map::<u64, Entry>(self.young.capacity()) + weight::map::<u64, Entry>(self.old.capacity())
+    }
+
+    /// Forgets all.
+    pub(crate) fn forget(&mut self) {
+        (self.young, self.old) = (HashMap::new(), HashMap::new());
     }
 
     /// Whether the other end's record of the same exchange was given out. Remembers this one where it was not.

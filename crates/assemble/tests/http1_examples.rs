@@ -2,6 +2,7 @@
 
 mod common;
 
+use headtrail_assemble::Messages;
 use common::{REQUESTS, RESPONSES, Talk};
 use headtrail_record::event::{CloseReason, flags};
 
@@ -14,7 +15,7 @@ fn keep_alive_gives_one_transaction_each() {
     for n in 0..3 {
         talk.request(format!("GET /{n} HTTP/1.1\r\n\r\n")).response(OK5);
         assert_eq!(talk.out.len(), n + 1, "given out at once");
-        assert_eq!(talk.assembler.held_bytes(), 0);
+        assert_eq!(talk.assembler.held(), Messages::default());
     }
     assert_eq!(talk.lines(), ["GET /0 0 -> 200 5", "GET /1 0 -> 200 5", "GET /2 0 -> 200 5"]);
     assert_eq!(talk.out.iter().map(|t| t.number).collect::<Vec<_>>(), [0, 1, 2]);

@@ -188,6 +188,32 @@ proptest! {
     }
 
     #[test]
+    fn shedding_at_any_moment_never_makes_a_wrong_pair(
+        script in script(true, false), cuts in cuts(), choices in vec(0u8..8, 1..2),
+        depths in vec(prop::option::weighted(0.2, 0u8..=8), 1..40), losses in vec(prop::bool::weighted(0.03), 1..60),
+        raw_mode in any::<bool>(),
+    ) {
+        let streams = script.streams();
+        let events = if raw_mode { raw(&streams, &cuts, &[0], &[false]) } else { walked(&streams, &cuts, &choices) };
+        let events = lose(events, &losses, true);
+        let mut assembler = Assembler::new(Limits::default());
+        let (mut out, mut text) = (Vec::new(), String::new());
+        for (event, depth) in events.iter().zip(depths.iter().cycle()) {
+            event.apply(&mut assembler, &mut out);
+            let Some(depth) = depth else { continue };
+            let to_bytes = assembler.held_bytes() / 8 * usize::from(*depth);
+            assembler.shed(to_bytes, &mut |t| out.push(t));
+            text += &format!("{event:?}\n   shed {:?}\n", assembler.counters().shed);
+            prop_assert!(assembler.held_bytes() <= to_bytes);
+            assert_balance(&assembler);
+        }
+        assembler.finish(&mut |t| out.push(t));
+        assert_balance(&assembler);
+        let wrong = wrong_pair(&out, streams.expected.len());
+        prop_assert!(wrong.is_none(), "{wrong:?}\n{text}\n{}", trace(&events));
+    }
+
+    #[test]
     fn losses_never_make_a_wrong_pair(
         script in script(true, false), cuts in cuts(), choices in vec(0u8..8, 1..2),
         losses in vec(prop::bool::weighted(0.15), 1..60), told in any::<bool>(), raw_mode in any::<bool>(),

@@ -12,6 +12,7 @@ mod journal_cat;
 mod keeper;
 mod key;
 mod losses;
+mod memory;
 mod metrics;
 mod names;
 mod notify;

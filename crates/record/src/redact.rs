@@ -669,6 +669,7 @@ fn trust(raw: &RawTransaction, side: Side) -> Trust {
         IncompleteReason::RingFull,
         IncompleteReason::Joined,
         IncompleteReason::ClosedEarly,
+        IncompleteReason::Memory,
     ]);
     let malformed = raw.anomalies.iter().any(|a| matches!(a, Anomaly::MalformedHead | Anomaly::ObsFold));
     Trust { side, loose: cut || holes || malformed, cut }

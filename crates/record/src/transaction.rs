@@ -233,6 +233,8 @@ pub enum IncompleteReason {
     ClosedEarly,
     /// Bytes are missing because the ring buffer was full.
     RingFull,
+    /// It was given up, or what was held of it, to keep below the limit of memory.
+    Memory,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -250,6 +252,7 @@ impl IncompleteReason {
             Self::Gap => "gap",
             Self::ClosedEarly => "closed_early",
             Self::RingFull => "ring_full",
+            Self::Memory => "memory",
             Self::Unknown(number) => return unknown(number),
         })
     }

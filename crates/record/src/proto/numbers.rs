@@ -36,7 +36,7 @@ numbered! {
     Role { Server Client }
     Version { Http10 Http11 }
     IncompleteReason {
-        Truncated ResponseMissing RequestMissing Joined HpackUnknown Gap ClosedEarly RingFull
+        Truncated ResponseMissing RequestMissing Joined HpackUnknown Gap ClosedEarly RingFull Memory
     }
     Anomaly {
         MalformedHead TooManyLines LengthAndEncoding LengthsDiffer LengthInvalid EncodingNotChunked ChunkInvalid ObsFold

@@ -188,6 +188,7 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
     let reason = select(vec![
         IncompleteReason::Truncated,
         IncompleteReason::RingFull,
+        IncompleteReason::Memory,
         IncompleteReason::HpackUnknown,
         IncompleteReason::Unknown(300),
     ]);

@@ -712,6 +712,8 @@ pub enum IncompleteReason {
     Gap = 6,
     ClosedEarly = 7,
     RingFull = 8,
+    /// Given up to keep below the limit of memory.
+    Memory = 9,
 }
 impl IncompleteReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -729,6 +731,7 @@ impl IncompleteReason {
             Self::Gap => "INCOMPLETE_REASON_GAP",
             Self::ClosedEarly => "INCOMPLETE_REASON_CLOSED_EARLY",
             Self::RingFull => "INCOMPLETE_REASON_RING_FULL",
+            Self::Memory => "INCOMPLETE_REASON_MEMORY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -743,6 +746,7 @@ impl IncompleteReason {
             "INCOMPLETE_REASON_GAP" => Some(Self::Gap),
             "INCOMPLETE_REASON_CLOSED_EARLY" => Some(Self::ClosedEarly),
             "INCOMPLETE_REASON_RING_FULL" => Some(Self::RingFull),
+            "INCOMPLETE_REASON_MEMORY" => Some(Self::Memory),
             _ => None,
         }
     }

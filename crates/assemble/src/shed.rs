@@ -14,9 +14,9 @@
 use headtrail_record::event::Direction;
 use headtrail_record::transaction::{IncompleteReason, RawTransaction, Side};
 
+use crate::Assembler;
 use crate::connection::{Connection, Context};
 use crate::stream::State;
-use crate::Assembler;
 
 const MEMORY: IncompleteReason = IncompleteReason::Memory;
 

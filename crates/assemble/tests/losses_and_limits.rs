@@ -429,7 +429,10 @@ fn memory_is_bounded_over_all_connections() {
         assert!(talk.assembler.held_bytes() <= 10_000);
     }
     assert!(talk.assembler.counters().shed.connections >= 15);
-    assert_eq!(talk.lines()[0], "GET /a ? -> - memory/request@2020 response_missing/response memory/response");
+    assert_eq!(
+        talk.lines()[0],
+        "GET /a ? -> - memory/request@2020 response_missing/response memory/response"
+    );
 }
 
 /// Connection 1 with something open, and then so much elsewhere that it is shed.

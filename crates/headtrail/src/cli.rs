@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Doctor,
     /// Prints what is in the journal
     Journal(Journal),
+    /// Proves the journal whole, or names what is not; ends with 1 then
+    Verify(Verify),
     /// Checks the config file, or tells what can be in it
     Config(Config),
     /// Asks the running daemon for its counters, lags and privileges
@@ -103,6 +105,39 @@ pub(crate) enum CatFormat {
 /// The type of that name.
 fn kind(name: &str) -> Result<Kind, String> {
     Kind::of_name(name).ok_or_else(|| format!("there is no such type; there are {}", Kind::NAMES.join(", ")))
+}
+
+/// `headtrail verify`
+#[derive(Args)]
+#[command(
+    after_help = "The signing key lies on the same host: whoever owns the host can write another journal and sign it. Only a checkpoint that was exported \
+before ([journal.checkpoint] in the config), to where they cannot change it, shows that; and a key file from elsewhere."
+)]
+pub(crate) struct Verify {
+    /// Folder of everything that is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/headtrail")]
+    pub(crate) data_dir: PathBuf,
+    /// Public key of the journal; DIR/keys/journal.pub when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// An earlier checkpoint, from which the journal must go on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Prove only that this record is in it: its id, or its number in the journal
+    #[arg(long, value_name = "ID")]
+    pub(crate) record: Option<String>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = VerifyFormat::Text)]
+    pub(crate) format: VerifyFormat,
+}
+
+/// Form of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerifyFormat {
+    /// For people
+    Text,
+    /// One line of JSON, with the signed range of each segment
+    Json,
 }
 
 /// `headtrail config`

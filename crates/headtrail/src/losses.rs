@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use headtrail_record::record::Loss;
 
-use crate::summary::Counts;
+use crate::summary::Lost;
 
 /// What was told of losses so far.
 pub(crate) struct Told {
@@ -23,9 +23,8 @@ impl Told {
         self.since_ns
     }
 
-    /// A record for each reason whose count has grown, and what it counts.
-    pub(crate) fn tell(&mut self, counts: &Counts, now_ns: u64) -> Vec<(Loss, &'static str)> {
-        let lost = counts.lost();
+    /// A record for each reason whose count has grown, and what it counts. The reasons are the same and in the same order at every call.
+    pub(crate) fn tell(&mut self, lost: &[Lost], now_ns: u64) -> Vec<(Loss, &'static str)> {
         self.counts.resize(lost.len(), 0);
         let mut records = Vec::new();
         for (lost, told) in lost.iter().zip(&mut self.counts) {

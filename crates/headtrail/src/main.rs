@@ -27,6 +27,7 @@ mod snapshot;
 mod status;
 mod summary;
 mod text;
+mod verify;
 mod watch;
 mod web;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Watch(options) => watch::run(&options),
         Command::Journal(options) => journal_cat::run(&options),
+        Command::Verify(options) => verify::run(&options),
         Command::Doctor => doctor::run(),
         Command::Config(options) => config::run(&options),
         Command::Status(options) => status::run(&options),

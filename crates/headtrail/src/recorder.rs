@@ -26,6 +26,8 @@ pub(crate) struct Refused {
     pub(crate) too_large: u64,
     /// Records for which the block at hand had no room although nobody should have come.
     pub(crate) block_full: u64,
+    /// Transactions for which there was no memory.
+    pub(crate) no_memory: u64,
 }
 
 /// Makes records of transactions and blocks of records.
@@ -47,6 +49,7 @@ pub(crate) struct Recorder {
     empty: Receiver<BlockBuilder>,
     /// The block at hand is full and there is no other.
     full: bool,
+    no_memory: bool,
     /// The keeper is gone.
     alone: bool,
 }
@@ -76,6 +79,7 @@ impl Recorder {
             keeper,
             empty,
             full: false,
+            no_memory: false,
             alone: false,
         }
     }
@@ -92,11 +96,20 @@ impl Recorder {
         self.processes.learn(process);
     }
 
+    /// Whether transactions are counted instead of recorded.
+    pub(crate) fn set_no_memory(&mut self, no_memory: bool) {
+        self.no_memory = no_memory;
+    }
+
     /// Records a transaction, if the rules say so.
     pub(crate) fn take(&mut self, raw: RawTransaction, now_ns: u64) {
         let verdict = self.volume.decide(&raw);
         self.volume_counts.add(verdict);
         let Verdict::Keep(rate) = verdict else { return };
+        if self.no_memory {
+            self.refused.no_memory += 1;
+            return;
+        }
         for process in raw.process.iter().chain(&raw.peer_process) {
             self.processes.learn(process);
         }

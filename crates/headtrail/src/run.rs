@@ -38,6 +38,7 @@ use crate::exit::Failure;
 use crate::keeper::{self, Keeper, Order};
 use crate::key;
 use crate::losses::Told;
+use crate::memory::{Ceiling, Held, Level, Resident};
 use crate::names::Names;
 use crate::notify::Notifier;
 use crate::processes::ProcessTable;
@@ -45,6 +46,7 @@ use crate::recorder::Recorder;
 use crate::sandbox;
 use crate::signals::Signals;
 use crate::snapshot::{self, Board, Snapshot};
+use crate::summary::{Counts, Lost};
 use crate::watch::counts;
 use crate::web;
 
@@ -124,6 +126,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let mut capture = Capture::start(Options { filter, ring_bytes })?;
     let names =
         Names::start().map_err(|error| Failure::refused(format_args!("helper for names: {error}")))?;
+    let resident = Resident::open().map_err(|error| Failure::refused(format_args!("/proc: {error}")))?;
     let mut notifier = Notifier::from_environment();
     let address = options.web.or(plan.config.listen);
     let http = address.map(web::bind).transpose()?;
@@ -174,8 +177,12 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let recorder =
         Recorder::new(run, redactor, volume, ProcessTable::with(names), block, orders.clone(), empty);
     let started_ns = capture.now_ns();
+    let ceiling = Ceiling::new(plan.config.memory_bytes_max);
+    let held_bytes_max = ceiling.allotment().assembler_bytes_max;
     let mut daemon = Daemon {
-        assembler: Assembler::new(Limits::default()),
+        assembler: Assembler::new(Limits { held_bytes_max, ..Limits::default() }),
+        ceiling,
+        resident,
         recorder,
         told: Told::since(started_ns),
         board,
@@ -203,7 +210,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
 
     let mut ticked_ns = 0;
     while !signals.stop() && !daemon.recorder.is_alone() {
-        let had = daemon.recorder.has_room() && daemon.step(&mut capture);
+        let had = daemon.may_read() && daemon.step(&mut capture);
         let now_ns = capture.now_ns();
         if now_ns.saturating_sub(ticked_ns) >= TICK_NS {
             ticked_ns = now_ns;
@@ -220,7 +227,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
             daemon.reload(now_ns);
             notifier.ready("recording");
         }
-        if !daemon.recorder.has_room() {
+        if !daemon.may_read() {
             std::thread::sleep(FULL_SLEEP);
         } else if !had || capture.backlog_bytes() < BATCH_BYTES as u64 / 4 {
             let most = notifier.watchdog_interval().map_or(SLEEP_MAX, |interval| interval.min(SLEEP_MAX));
@@ -240,6 +247,8 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
 /// The capture's thread.
 struct Daemon {
     assembler: Assembler,
+    ceiling: Ceiling,
+    resident: Resident,
     recorder: Recorder,
     told: Told,
     board: Board,
@@ -275,6 +284,7 @@ impl Daemon {
 
     /// Ten times a second.
     fn tick(&mut self, capture: &Capture, now_ns: u64) {
+        self.look_at_memory(now_ns);
         let Self { assembler, recorder, .. } = self;
         assembler.tick(now_ns, &mut |raw| recorder.take(raw, now_ns));
         if now_ns.saturating_sub(self.told.since_ns()) >= SECOND_NS {
@@ -303,8 +313,30 @@ impl Daemon {
         });
     }
 
+    /// Gives up what there is no memory for.
+    fn look_at_memory(&mut self, now_ns: u64) {
+        let Self { assembler, recorder, ceiling, resident, .. } = self;
+        let held = Held {
+            resident: resident.bytes().unwrap_or(0),
+            assembler: assembler.held_bytes() as u64,
+            blocks_waiting: 0,
+        };
+        let before = ceiling.level();
+        let level = ceiling.look(Instant::now(), held);
+        if level != before {
+            eprintln!("headtrail: memory: {} ({} MiB resident)", level.name(), held.resident >> 20);
+        }
+        recorder.set_no_memory(level >= Level::Records);
+        assembler.set_held_bytes_max(ceiling.assembler_bytes_max(), &mut |raw| recorder.take(raw, now_ns));
+    }
+
+    /// Whether the rings may be read.
+    fn may_read(&self) -> bool {
+        self.recorder.has_room() && self.ceiling.level() < Level::Rings
+    }
+
     fn tell_losses(&mut self, capture: &Capture, now_ns: u64) {
-        for (loss, _) in self.told.tell(&counts(capture, &self.assembler), now_ns) {
+        for (loss, _) in self.told.tell(&self.lost(&counts(capture, &self.assembler)), now_ns) {
             self.recorder.loss(&loss, now_ns);
         }
     }
@@ -448,12 +480,27 @@ impl Daemon {
         self.board.put(self.snapshot(capture, now_ns));
     }
 
+    /// Everything that is missing from the journal, zero or not.
+    fn lost(&self, counts: &Counts) -> Vec<Lost> {
+        let refused = self.recorder.refused;
+        let mut all = counts.lost();
+        for (stage, reason, count) in [
+            ("record", "too_large", refused.too_large),
+            ("record", "block_full", refused.block_full),
+            ("memory", "records", refused.no_memory),
+            ("journal", "backlog", self.shared.get().refused_records),
+        ] {
+            all.push(Lost { stage, reason, what: "records", count });
+        }
+        all
+    }
+
     fn snapshot(&self, capture: &Capture, now_ns: u64) -> Snapshot {
         let counts = counts(capture, &self.assembler);
         let kept = self.shared.get();
         let owned = |name: &str, count| snapshot::Count { name: name.to_owned(), count };
-        let mut lost: Vec<snapshot::Lost> = counts
-            .lost()
+        let lost = self
+            .lost(&counts)
             .iter()
             .map(|lost| snapshot::Lost {
                 stage: lost.stage.to_owned(),
@@ -462,15 +509,6 @@ impl Daemon {
                 count: lost.count,
             })
             .collect();
-        let refused = self.recorder.refused;
-        for (stage, reason, count) in [
-            ("record", "too_large", refused.too_large),
-            ("record", "block_full", refused.block_full),
-            ("journal", "backlog", kept.refused_records),
-        ] {
-            let of = |text: &str| text.to_owned();
-            lost.push(snapshot::Lost { stage: of(stage), reason: of(reason), what: of("records"), count });
-        }
         let dropped = self.recorder.volume_counts.dropped();
         let reasons = self.recorder.volume.reasons();
         Snapshot {
@@ -493,21 +531,19 @@ impl Daemon {
                 write_errors: kept.errors.iter().map(|(name, &count)| owned(name, count)).collect(),
             }),
             memory: snapshot::Memory {
-                bytes: resident_bytes(),
+                bytes: self.resident.bytes().unwrap_or(0),
                 limit_bytes: self.plan.config.memory_bytes_max,
-                shed: Vec::new(),
+                shed: self
+                    .ceiling
+                    .begun()
+                    .chain(self.assembler.counters().shed.steps())
+                    .map(|(name, count)| owned(name, count))
+                    .collect(),
             },
             sandbox: self.report.clone(),
             ..Snapshot::default()
         }
     }
-}
-
-/// Resident bytes of this process; 0 where the kernel does not tell.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * rustix::param::page_size() as u64
 }
 
 fn make_data_dir(path: &Path) -> Result<(), Failure> {

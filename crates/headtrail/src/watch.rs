@@ -82,7 +82,7 @@ impl Sink {
 
 /// Writes a loss record for each reason whose count has grown.
 fn tell(told: &mut Told, sink: &mut Sink, counts: &Counts, now_ns: u64) {
-    for (loss, what) in told.tell(counts, now_ns) {
+    for (loss, what) in told.tell(&counts.lost(), now_ns) {
         match sink.format {
             Format::Json => json::write_loss(&mut sink.out, &loss),
             Format::Ecs => ecs::write_loss(&mut sink.out, &loss),

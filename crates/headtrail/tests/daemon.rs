@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, curl, field, headtrail, ready, run};
+use headtrail_testkit::planted::{Exchange, Planter};
 use headtrail_testkit::process::Watch;
 use headtrail_testkit::rng::Rng;
 use headtrail_testkit::server::{Nginx, NginxOptions};
@@ -22,6 +23,9 @@ use headtrail_testkit::{TempDir, eventually};
 use serde_json::Value;
 
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
+
+/// Exchanges with planted secrets.
+const EXCHANGES: usize = 1000;
 
 fn daemon(data_dir: &Path, filter: &str) -> Command {
     let mut command = headtrail();
@@ -39,6 +43,11 @@ fn cat(data_dir: &Path) -> Vec<Value> {
 
 fn of_type<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
     records.iter().filter(|record| record["type"] == kind).collect()
+}
+
+fn verify(data_dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = headtrail().args(["verify", "--data-dir"]).arg(data_dir).args(args).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Sequence number behind the last record that the daemon says is on the disk; None where it does not answer.
@@ -82,6 +91,10 @@ fn a_call_is_in_the_journal_and_its_token_is_not() {
     let events: Vec<_> = of_type(&records, "lifecycle").iter().map(|r| r["event"].clone()).collect();
     assert_eq!(events, ["start", "stop"]);
     let transactions = of_type(&records, "transaction");
+    assert_eq!(verify(data_dir.path(), &[]).0, 0);
+    let id = transactions[0]["id"].as_str().unwrap();
+    let (code, proof) = verify(data_dir.path(), &["--record", id]);
+    assert!(code == 0 && proof.contains("c2sp.org/tlog-proof@v1") && proof.contains(id), "{proof}");
     let authorization = field(&transactions[0]["request"], "authorization").unwrap();
     assert!(authorization.starts_with("Bearer hmac:1:"), "{authorization}");
     let mut all = Vec::new();
@@ -96,6 +109,64 @@ fn a_call_is_in_the_journal_and_its_token_is_not() {
 
 /// Between two requests: some hundred a second, so that reading the journal again and again takes no longer than the rounds.
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// Plays one exchange after the other, each on a connection of its own.
+fn play(exchanges: &[Exchange]) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let exchanges: Vec<(usize, Vec<u8>)> =
+        exchanges.iter().map(|e| (e.request.len(), e.response.clone())).collect();
+    let thread = std::thread::spawn(move || {
+        for (request_bytes, response) in exchanges {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = vec![0; request_bytes];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(&response).unwrap();
+        }
+    });
+    (address, thread)
+}
+
+#[test]
+fn planted_secrets_are_in_nothing_that_is_written() {
+    if !ready() {
+        return;
+    }
+    let mut planter = Planter::new(11);
+    let exchanges: Vec<Exchange> = (0..EXCHANGES).map(|_| planter.exchange()).collect();
+    let data_dir = TempDir::new().unwrap();
+    let (address, server) = play(&exchanges);
+    let watch = Watch::start(daemon(data_dir.path(), &format!("port {}", address.port())));
+    for exchange in &exchanges {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&exchange.request).unwrap();
+        let mut answer = Vec::new();
+        // Some servers reset.
+        let _ = stream.read_to_end(&mut answer);
+    }
+    server.join().unwrap();
+    let finished = watch.stop();
+    assert!(finished.status.success(), "{}", finished.stderr);
+
+    let mut all = finished.stderr.into_bytes();
+    bytes_below(data_dir.path(), &mut all);
+    // Unpacked, in both forms.
+    for format in ["json", "ecs"] {
+        let mut command = headtrail();
+        command.args(["journal", "cat", "--format", format, "--data-dir"]).arg(data_dir.path());
+        all.extend(common::output(&mut command).stdout);
+    }
+    let records = of_type(&cat(data_dir.path()), "transaction").len();
+    assert!(records >= EXCHANGES * 9 / 10, "{records} of {EXCHANGES} exchanges are recorded");
+    let text = String::from_utf8_lossy(&all);
+    assert!(text.contains("hmac:1:"));
+    let found: Vec<_> = exchanges
+        .iter()
+        .flat_map(|exchange| exchange.secrets.iter().map(|secret| (&exchange.what, secret)))
+        .filter(|(_, secret)| text.contains(secret.as_str()))
+        .collect();
+    assert!(found.is_empty(), "{} secrets: {:?}", found.len(), &found[..found.len().min(5)]);
+}
 
 /// Sends numbered requests.
 struct Sender {
@@ -178,6 +249,8 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
         assert!(number < sent && numbers.insert(number), "not sent so or double: {transaction}");
         assert_eq!(transaction["request"]["target"], format!("/{number}"));
     }
+    let (code, words) = verify(data_dir.path(), &[]);
+    assert_eq!(code, 0, "{words}");
     let starts: Vec<_> = of_type(&records, "lifecycle")
         .into_iter()
         .filter(|record| record["event"].as_str().is_some_and(|event| event.starts_with("start")))
@@ -188,6 +261,31 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
 fn refused(mut command: Command) -> (i32, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
     (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_changed_byte_is_found_and_named() {
+    if !ready() || !common::has("nginx") {
+        return;
+    }
+    let nginx = Nginx::start(&NginxOptions::default());
+    let data_dir = TempDir::new().unwrap();
+    let watch = Watch::start(daemon(data_dir.path(), &format!("port {}", nginx.address().port())));
+    run(&mut curl(&[&format!("http://{}/", nginx.address())]));
+    assert!(watch.stop().status.success());
+    let (code, report) = verify(data_dir.path(), &["--format", "json"]);
+    assert_eq!(code, 0, "{report}");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["verdict"], "whole");
+    let file = report["segments"][0]["file"].as_str().unwrap();
+    let signed = report["segments"][0]["signed_bytes"].as_u64().unwrap() as usize;
+    let path = data_dir.path().join(file);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[signed / 2] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (code, words) = verify(data_dir.path(), &[]);
+    assert_eq!(code, 1, "{words}");
+    assert!(words.contains(file) && words.contains("NOT as it was signed"), "{words}");
 }
 
 #[test]

@@ -712,7 +712,6 @@ pub enum IncompleteReason {
     Gap = 6,
     ClosedEarly = 7,
     RingFull = 8,
-    /// Given up to keep below the limit of memory.
     Memory = 9,
 }
 impl IncompleteReason {

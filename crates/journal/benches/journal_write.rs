@@ -39,6 +39,9 @@ impl Storage for Nowhere {
     fn remove(&self, _: &str) -> Result<()> {
         Ok(())
     }
+    fn remove_dir(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
     fn sync_dir(&self, _: &str) -> Result<()> {
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::block::Packed;
 use crate::format::{BlockHeaderBytes, LOST_LEAF, SEGMENT_BYTES_MAX};
 use crate::reader::Leaves;
+use crate::recovery;
 use crate::retention::{Removed, Retention};
 use crate::signed::{self, CHECKPOINT, COPIES, COPIES_MAX, Restored, Tiles, tile_path};
 use crate::storage::{self, Storage, dir_of};
@@ -97,6 +98,10 @@ impl Journal {
             && signed::copies(&*storage)?.is_empty();
         let signer = keys::load_or_make(&*storage, locked.origin(), &options.key_seed, may_make)?;
         let restored = Restored::load(&*storage, signer.verifier())?;
+        if recovery::Tree::checkpoint_is_damaged(&restored) && restored.signed.is_some() {
+            // It rests on a copy.
+            storage.sync_dir(COPIES)?;
+        }
         let (writer, opened) = locked.recover(&restored)?;
         let Restored { signed, edge, .. } = restored;
         let mut journal = Self {
@@ -307,8 +312,11 @@ impl Journal {
         for file in self.dirty.values() {
             let path = tile_path(&file.tile.to_string());
             let folder = dir_of(&path).to_owned();
-            if folders.insert(folder.clone()) {
+            if !folders.contains(&folder) {
                 self.storage.create_dir(&folder)?;
+                // Those above, too: an earlier try may have made it, and failed before its name was durable.
+                let above = std::iter::successors(Some(&folder[..]), |dir| Some(dir_of(dir)));
+                folders.extend(above.take_while(|dir| !dir.is_empty()).map(str::to_owned));
             }
             storage::put(&*self.storage, &path, |to| to.write_at(0, &file.bytes, &[]))?;
         }

@@ -28,7 +28,11 @@ pub(crate) fn load_or_make(
     may_make: bool,
 ) -> Result<Signer> {
     let seed = match storage::read_small(storage, KEY, KEY_BYTES_MAX)? {
-        Some(text) => from_hex(&text).ok_or_else(|| corrupt(KEY, "a key has 64 hexadecimal digits"))?,
+        Some(text) => {
+            // Its name may not be durable yet, and what it signs must not outlive it.
+            storage.sync_dir(FOLDER)?;
+            from_hex(&text).ok_or_else(|| corrupt(KEY, "a key has 64 hexadecimal digits"))?
+        }
         None if may_make && storage::read_small(storage, PUBLIC, PUBLIC_BYTES_MAX)?.is_none() => {
             storage.create_dir(FOLDER)?;
             storage::replace(storage, KEY, format!("{}\n", to_hex(seed)).as_bytes())?;

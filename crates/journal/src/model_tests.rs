@@ -9,19 +9,22 @@ use std::sync::Arc;
 use crate::Error;
 use crate::block::BlockBuilder;
 use crate::cursor::{self, Position};
-use crate::format::{BlockHeader, BlockHeaderBytes, Hash, leaf_hash};
+use crate::format::{BlockHeader, BlockHeaderBytes, leaf_hash};
+use crate::journal::{Journal, Options};
 use crate::reader::{Leaves, Next, Reader, SEGMENTS};
-use crate::recovery::{Act, Tree};
+use crate::recovery::Act;
 use crate::retention::Retention;
 use crate::storage::Storage;
 use crate::testing::{Faults, FaultyDisk, Lie, Random};
-use crate::writer::{Opened, Options, Writer};
+use crate::verify::{self, Request};
+use crate::writer::Opened;
 
 /// Seeds in an ordinary run.
 const SEEDS: u64 = 2_000;
 /// Steps of one seed.
 const STEPS: usize = 40;
 const ORIGIN: &str = "headtrail/model/0123456789abcdef";
+const ORIGIN_RANDOM: [u8; 8] = 0x0123_4567_89ab_cdef_u64.to_be_bytes();
 
 /// What the journal should be.
 #[derive(Default)]
@@ -40,19 +43,6 @@ struct Model {
     /// Damage that was told, with its place.
     told: BTreeSet<(String, u64)>,
     signed: u64,
-    entries: BTreeMap<u64, BlockHeaderBytes>,
-}
-
-impl Tree for Model {
-    fn signed(&self) -> u64 {
-        self.signed
-    }
-    fn leaf_hash(&self, block: u64) -> Option<Hash> {
-        self.entries.get(&block).map(leaf_hash)
-    }
-    fn header(&self, block: u64) -> Option<BlockHeaderBytes> {
-        self.entries.get(&block).copied()
-    }
 }
 
 struct Run {
@@ -60,10 +50,12 @@ struct Run {
     disk: Arc<FaultyDisk>,
     builder: BlockBuilder,
     model: Model,
-    writer: Option<Writer>,
+    writer: Option<Journal>,
     now: u64,
     rots: bool,
     reader_at: u64,
+    /// Checkpoints that were exported.
+    exported: Vec<Vec<u8>>,
     /// An opening failed and told that it had cut something off.
     told_while_opening: bool,
     /// What happened, for a seed that fails.
@@ -85,7 +77,8 @@ fn options() -> Options {
         segment_bytes_max: 1_500,
         segment_age_ns_max: 30,
         backlog_bytes_max: 2_000,
-        ..Options::new(ORIGIN)
+        checkpoint_interval_ns: 8,
+        ..Options::new("model", ORIGIN_RANDOM, [7; 32])
     }
 }
 
@@ -106,6 +99,7 @@ impl Run {
             now: 1_000,
             rots,
             reader_at: 0,
+            exported: Vec::new(),
             told_while_opening: false,
             log: Vec::new(),
         }
@@ -135,8 +129,8 @@ impl Run {
                 0..45 => self.append()?,
                 45..65 => self.sync()?,
                 65..70 => self.retain(),
-                70..75 => self.model.signed = self.model.acknowledged.max(self.model.signed),
-                75..80 => self.read_on()?,
+                70..73 => self.verify()?,
+                73..80 => self.read_on()?,
                 80..86 => self.power_fails(),
                 86..90 => self.ends(),
                 90..92 if self.rots => {
@@ -158,11 +152,34 @@ impl Run {
         self.crash();
         self.disk.set_faults(Faults::default());
         self.open()?;
+        if self.disk.is_rotten() && self.writer.is_none() {
+            // It may refuse then.
+            return Ok(());
+        }
         ensure!(self.writer.is_some(), "it does not open without faults");
         self.append()?;
+        self.now += 100;
         self.sync()?;
         self.read_all()?;
-        self.read_leaves()
+        self.read_leaves()?;
+        self.verify()
+    }
+
+    /// What was signed is there, or is known to be lost.
+    fn verify(&mut self) -> Check {
+        let Some(journal) = &self.writer else { return Ok(()) };
+        let request = Request { key: journal.verifier(), against: &self.exported, deep: true };
+        let Ok(report) = verify::verify(&self.storage(), request, &mut |_| {}) else { return Ok(()) };
+        if self.disk.is_rotten() {
+            return Ok(());
+        }
+        for finding in report.findings {
+            let known = self.model.told.contains(&(finding.file.clone(), finding.offset))
+                || (!finding.blocks.is_empty()
+                    && finding.blocks.clone().all(|block| self.model.may_be_lost.contains(&block)));
+            ensure!(known, "false alarm: {finding:?}");
+        }
+        Ok(())
     }
 
     fn append(&mut self) -> Check {
@@ -181,7 +198,6 @@ impl Run {
         };
         self.log.push(format!("append {}: {:?}", appended.block, writer.trouble()));
         self.model.gone.clear();
-        self.model.entries.insert(appended.block, appended.header);
         let before =
             self.model.blocks.insert(appended.block, (appended.first_record, records, appended.header));
         ensure!(before.is_none(), "block {} was given twice", appended.block);
@@ -199,8 +215,11 @@ impl Run {
 
     /// Takes over what the writer says is durable.
     fn acknowledge(&mut self) -> Check {
-        let Some(writer) = &self.writer else { return Ok(()) };
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         let blocks = writer.synced().blocks;
+        ensure!(writer.signed() <= blocks, "signed {} of {blocks} synced", writer.signed());
+        self.model.signed = self.model.signed.max(writer.signed());
+        self.exported.extend(writer.take_new_checkpoint());
         ensure!(blocks >= self.model.acknowledged, "synced went back to {blocks}");
         ensure!(
             blocks <= self.model.blocks.keys().last().map_or(0, |last| last + 1),
@@ -264,7 +283,7 @@ impl Run {
     }
 
     fn open(&mut self) -> Check {
-        match Writer::open(self.storage(), options(), &self.model, self.now) {
+        match Journal::open(self.storage(), options(), self.now) {
             Err(error) => {
                 self.log.push(format!("open: {error:?}"));
                 self.told_while_opening |= matches!(error, Error::Opening { .. });
@@ -303,10 +322,8 @@ impl Run {
         let mut gone = self.model.blocks.split_off(&found);
         gone.append(&mut self.model.gone.split_off(&found));
         for (block, back) in std::mem::replace(&mut self.model.gone, gone) {
-            self.model.entries.entry(block).or_insert(back.2);
             self.model.blocks.entry(block).or_insert(back);
         }
-        self.model.entries.retain(|block, _| *block < found);
         if let Some((block, (first, records, _))) = self.model.blocks.last_key_value()
             && block + 1 == found
         {

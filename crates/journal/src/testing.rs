@@ -251,6 +251,12 @@ impl FaultyDisk {
         true
     }
 
+    /// All files, as they are seen.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.state().seen.keys().cloned().collect()
+    }
+
     /// A whole file as it is seen.
     #[must_use]
     pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {

@@ -415,6 +415,10 @@ impl Locked {
             None if meta::is_origin(&options.origin) => meta::store(&*storage, &options.origin, now_ns)?,
             None => return Err(Error::Origin(options.origin)),
         }
+        // What a process saw that was killed, or whose last sync failed, may not be on the disk: the journal's own name, its origin, its
+        // checkpoint. What is built upon that must not outlive it.
+        storage.sync_dir("")?;
+        storage.sync_dir(meta::FOLDER)?;
         Ok(Self { storage, options, created, lock })
     }
 

@@ -6,15 +6,26 @@ use crate::format::LOST_LEAF;
 use crate::signed::{CHECKPOINT, Tiles, tile_path};
 use crate::storage::Storage;
 use crate::tree::{
-    Checkpoint, Edge, Hash, Kind, TILE_WIDTH, Tile, TreeError, leaf_hash, read_entries, read_hashes,
+    Checkpoint, ENTRY_BYTES, Edge, Hash, Kind, TILE_WIDTH, Tile, TreeError, leaf_hash, read_entries,
+    read_hashes,
 };
 use crate::walk::{self, Placed};
 use crate::{Error, Result};
 
 use super::{FINDINGS_MAX, Finding, Report, of_block};
 
+/// The header of a block in a bundle.
+type Entry = [u8; ENTRY_BYTES];
 /// Entries of a bundle; `None` is a lost one.
-type Entries = Vec<Option<[u8; crate::tree::ENTRY_BYTES]>>;
+type Entries = Vec<Option<Entry>>;
+
+/// What is wrong with an entry.
+const NO_HEADER: &str = "it is not the header of the block";
+
+/// Where an entry lies in its bundle.
+fn offset_of(entries: &[Option<Entry>], at: usize) -> usize {
+    entries.iter().take(at).map(|entry| 2 + entry.map_or(0, |entry| entry.len())).sum()
+}
 
 /// An earlier checkpoint that has to be a beginning of the tree.
 pub(super) struct Milestone {
@@ -172,14 +183,13 @@ impl<'a> Trees<'a> {
     }
 
     fn compare_entry(&mut self, block: u64, at: usize, is_there: bool, by_blocks: Hash, by_tiles: Hash) {
-        let Some(entry) = self.entries.as_ref().and_then(|entries| entries.get(at)) else { return };
+        let Some(entries) = &self.entries else { return };
+        let Some(entry) = entries.get(at) else { return };
         let wrong = |leaf: Hash| entry.map_or(is_there, |entry| leaf_hash(&entry) != leaf);
         let (if_blocks, if_tiles) = (wrong(by_blocks), wrong(by_tiles));
         if if_blocks || if_tiles {
-            let before = self.entries.iter().flatten().take(at);
-            let offset = before.map(|entry| 2 + entry.map_or(0, |entry| entry.len())).sum();
             let path = self.path(Kind::Entries, block / TILE_WIDTH as u64);
-            let finding = of_tile(&path, offset, block..block + 1, "it is not the header of the block");
+            let finding = of_tile(&path, offset_of(entries, at), block..block + 1, NO_HEADER);
             self.differ(if_blocks.then(|| finding.clone()), if_tiles.then_some(finding));
         }
     }
@@ -244,15 +254,16 @@ impl<'a> Trees<'a> {
             }
             for earlier in self.earlier(Tile { kind: Kind::Entries, ..*tile })? {
                 let stored = read_entries(&mut Tiles(self.storage), tile.index, earlier.width);
-                let Some(stored) = told(stored, 0..0, report)? else { continue };
-                let newest = self.entries.as_deref().unwrap_or_default();
-                // One that was lost may have been found in a segment again.
-                let other = stored.iter().zip(newest).position(|(a, b)| a != b && a.is_some() && b.is_some());
-                if let Some(at) = other {
+                let Some(stored) = told(stored, below(1, tile.index), report)? else { continue };
+                let wrong = |leaves: &[Hash]| {
+                    let is_wrong = |(entry, leaf): (&Option<_>, &Hash)| {
+                        entry.as_ref().is_some_and(|entry: &Entry| leaf_hash(entry) != *leaf)
+                    };
+                    let at = stored.iter().zip(leaves).position(is_wrong)?;
                     let block = first + at as u64;
-                    let what = "it is not the header of the block";
-                    report.find(of_tile(&earlier.to_string(), at * 162, block..block + 1, what));
-                }
+                    Some(of_tile(&earlier.to_string(), offset_of(&stored, at), block..block + 1, NO_HEADER))
+                };
+                self.differ(wrong(by_blocks), wrong(by_tiles));
             }
         }
         Ok(())

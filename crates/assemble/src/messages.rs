@@ -182,7 +182,7 @@ impl Connection {
         self.first_request = self.first_request.or(Some(begin.sequence));
         // Of a connection that was joined earlier requests may still be unanswered.
         let joined = first && !self.fresh[index] && begin.acknowledgement.is_some();
-        let Some(reason) = gap else { return joined.then_some(IncompleteReason::Joined) };
+        let Some(reason) = gap else { return joined.then(|| self.why_joined()) };
         if begin.acknowledgement.is_some()
             && begin.acknowledgement == self.last_response_end
             && self.last_response_acknowledges.is_some_and(|a| distance(a, begin.sequence) > 0)
@@ -312,7 +312,7 @@ impl Connection {
                         self.shed = self.owed > 0;
                     }
                 } else if !self.fresh[0] && !self.fresh[1] && self.first_request.is_none() {
-                    exchange.mark(IncompleteReason::Joined, Side::Request, None);
+                    exchange.mark(self.why_joined(), Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
                     exchange.mark(reason, Side::Request, None);
                 } else if begin.acknowledgement.is_some() && self.hides_requests(begin.acknowledgement) {

@@ -5,7 +5,7 @@
 //! | `order` | bytes held back behind a hole: it is named a gap at once | `memory` instead of `gap` |
 //! | `early` | segments that wait for their connection are given out as one of their own | `memory` |
 //! | `transactions` | heads that are not whole, and transactions in progress, of the connections silent longest | `memory`; a response that comes later stands alone, and says `memory` too |
-//! | `connections` | connections, the one silent longest first; what follows on them is joined anew | `memory` on what was open |
+//! | `connections` | connections, the one silent longest first; what follows on them is joined anew | `memory` on what was open, and on what cannot be told from it |
 //! | `tables` | what is remembered to recognise twins and owners; empty room in tables | nothing: both ends may be told, owners are null |
 //!
 //! A step begins only when those before it did not free enough. The first three go over all connections at a time, and
@@ -14,9 +14,9 @@
 use headtrail_record::event::Direction;
 use headtrail_record::transaction::{IncompleteReason, RawTransaction, Side};
 
+use crate::Assembler;
 use crate::connection::{Connection, Context};
 use crate::stream::State;
-use crate::Assembler;
 
 const MEMORY: IncompleteReason = IncompleteReason::Memory;
 
@@ -101,6 +101,8 @@ impl Assembler {
         self.shared.peers.forget();
         self.table.shrink();
         self.early.shrink();
+        self.forgotten.shrink();
+        self.waiting.retain(|&id| self.table.get(id).is_some());
         self.waiting.shrink_to_fit();
         self.shared.counters.dropped_resyncs += self.shared.resyncs.len() as u64;
         self.shared.resyncs = Vec::new();

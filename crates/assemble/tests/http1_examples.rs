@@ -2,8 +2,8 @@
 
 mod common;
 
-use headtrail_assemble::Messages;
 use common::{REQUESTS, RESPONSES, Talk};
+use headtrail_assemble::Messages;
 use headtrail_record::event::{CloseReason, flags};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n";

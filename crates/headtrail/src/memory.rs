@@ -201,10 +201,7 @@ impl Resident {
     /// # Errors
     /// Where /proc is not there.
     pub(crate) fn open() -> io::Result<Self> {
-        Ok(Self {
-            statm: File::open("/proc/self/statm")?,
-            page_bytes: rustix::param::page_size() as u64,
-        })
+        Ok(Self { statm: File::open("/proc/self/statm")?, page_bytes: rustix::param::page_size() as u64 })
     }
 
     /// Bytes; one read of a few bytes that the kernel makes up from its own counts.

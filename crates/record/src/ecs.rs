@@ -19,9 +19,7 @@
 use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
-use crate::json::{
-    Context, process_name, push_volume, side_name, write_connection_id, write_transaction_id,
-};
+use crate::json::{Context, process_name, push_volume, side_name, write_connection_id, write_transaction_id};
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
 use crate::json_text::{

@@ -192,7 +192,17 @@ impl Connection {
             if !front.request_done {
                 front.mark(MEMORY, Side::Request, requests);
             }
-            if front.probation.is_some() && front.response_done {
+            if front.probation.is_some() {
+                // Nothing will confirm the pair, whole or not.
+                if front.tx.response.is_none() {
+                    self.owed += 1;
+                    self.shed = true;
+                    front.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+                }
+                if !front.response_done {
+                    let at = responses.filter(|_| front.tx.response.is_some());
+                    front.mark(MEMORY, Side::Response, at);
+                }
                 self.part(MEMORY, cx);
                 continue;
             }

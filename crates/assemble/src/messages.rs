@@ -210,7 +210,7 @@ impl Connection {
         }
         let interim = status / 100 == 1 && status != SWITCHING_PROTOCOLS;
         if self.orphan.is_none() {
-            self.choose(direction, &begin, interim, cx);
+            self.choose(direction, &begin, cx);
         }
         let acknowledgement = begin.acknowledgement;
         if let Some(acknowledgement) = acknowledgement {
@@ -283,7 +283,7 @@ impl Connection {
     }
 
     /// Finds the exchange that a response belongs to, or makes one.
-    fn choose(&mut self, direction: Direction, begin: &Begin, interim: bool, cx: &mut Context<'_>) {
+    fn choose(&mut self, direction: Direction, begin: &Begin, cx: &mut Context<'_>) {
         let target = self.target(begin.sequence, begin.acknowledgement);
         match target {
             Target::Front => self.response_gap = None,
@@ -306,7 +306,8 @@ impl Connection {
                 exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
                 let barrier = self.queue.iter().find_map(|e| e.barrier);
                 if target == Target::Owed {
-                    self.owed -= u32::from(!interim);
+                    // The final response, if this is an interim one, finds the exchange that is made here.
+                    self.owed -= 1;
                     if self.shed {
                         exchange.mark(IncompleteReason::Memory, Side::Request, None);
                         self.shed = self.owed > 0;

@@ -173,6 +173,8 @@ impl Connection {
             cx.counters.shed.transactions += 1;
             let answered = orphan.tx.response.is_some();
             if !answered {
+                self.owed += 1;
+                self.shed = true;
                 orphan.mark(IncompleteReason::ResponseMissing, Side::Response, None);
             }
             let at = self.responses().filter(|_| answered).map(|stream| stream.at);

@@ -477,6 +477,18 @@ fn a_transaction_that_was_given_up_keeps_its_connection_and_later_ones_are_paire
 }
 
 #[test]
+fn an_interim_response_to_a_request_that_was_given_up_counts_with_its_final_one() {
+    let mut talk =
+        Talk::with(flags::FRESH | flags::RAW, Limits { pending_transactions_max: 2, ..Limits::default() });
+    for n in 0..3 {
+        talk.request(format!("GET /{n} HTTP/1.1\r\n\r\n"));
+    }
+    talk.response("HTTP/1.1 103 Early Hints\r\n\r\n").response(OK5);
+    talk.response(OK5.replace("OK", "one")).response(OK5.replace("OK", "two"));
+    assert_eq!(talk.lines()[2..], ["GET /1 0 -> 200 5", "GET /2 0 -> 200 5"]);
+}
+
+#[test]
 fn a_body_in_progress_goes_on_unseen_when_its_transaction_was_given_up() {
     let mut talk = Talk::raw();
     talk.request(GET).response(OK_HEAD).response("he");

@@ -248,7 +248,8 @@ impl Connection {
     /// Responses, or parts of them, were lost before the one that begins now.
     fn lost_responses(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
         self.response_gap = Some(reason);
-        if std::mem::take(&mut self.owed) > 0 {
+        let interim = self.orphan.as_ref().is_some_and(|e| e.tx.response.is_none());
+        if std::mem::take(&mut self.owed) > 0 || interim {
             self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
         }
         self.part_interims(reason, cx);
@@ -573,7 +574,16 @@ impl Connection {
     fn give_up_oldest(&mut self, cx: &mut Context<'_>) {
         let index = usize::from(self.queue.front().is_some_and(|e| e.is_answered()));
         let Some(exchange) = self.queue.remove(index) else { return };
-        self.owed += 1;
+        match exchange.barrier.or(self.response_gap) {
+            None => self.owed += 1,
+            // Whether its response is still to come is not known, nor what the next one answers.
+            barrier => {
+                if let Some(front) = self.queue.front_mut().filter(|e| !e.is_answered()) {
+                    front.barrier = front.barrier.or(barrier);
+                }
+                self.pipelined = true;
+            }
+        }
         cx.counters.pending_overflows += 1;
         self.unanswered(exchange, cx);
     }

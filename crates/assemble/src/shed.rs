@@ -180,10 +180,22 @@ impl Connection {
             let at = self.responses().filter(|_| answered).map(|stream| stream.at);
             orphan.mark(MEMORY, Side::Response, at);
             self.emit(orphan, cx);
+            if answered {
+                self.lose_responses();
+            }
         }
     }
 
     fn shed_queue(&mut self, cx: &mut Context<'_>) {
+        // How many responses are still to come is known only where nothing was lost.
+        let unsure = self.response_gap.is_some()
+            || self.queue.iter().any(|e| e.barrier.is_some() || e.probation.is_some());
+        if unsure && let Some(requests) = self.request_direction {
+            let stream = &mut self.streams[requests.index()];
+            stream.gap = stream.gap.or(Some(MEMORY));
+            self.response_gap = self.response_gap.or(Some(MEMORY));
+            self.pipelined = true;
+        }
         let requests = self.request_direction.map(|direction| self.streams[direction.index()].at);
         let responses = self.responses().map(|stream| stream.at);
         if !self.queue.is_empty() {
@@ -197,15 +209,17 @@ impl Connection {
             if front.probation.is_some() {
                 // Nothing will confirm the pair, whole or not.
                 if front.tx.response.is_none() {
-                    self.owed += 1;
-                    self.shed = true;
                     front.mark(IncompleteReason::ResponseMissing, Side::Response, None);
                 }
                 if !front.response_done {
                     let at = responses.filter(|_| front.tx.response.is_some());
                     front.mark(MEMORY, Side::Response, at);
                 }
+                let in_body = !front.response_done && front.tx.response.is_some();
                 self.part(MEMORY, cx);
+                if in_body {
+                    self.lose_responses();
+                }
                 continue;
             }
             let Some(mut front) = self.queue.pop_front() else { return };
@@ -215,12 +229,23 @@ impl Connection {
                 front.mark(MEMORY, Side::Response, responses);
                 self.emit(front, cx);
             } else {
-                self.owed += 1;
+                self.owed += u32::from(!unsure);
                 self.shed = true;
                 front.mark(IncompleteReason::ResponseMissing, Side::Response, None);
                 front.mark(MEMORY, Side::Response, None);
                 self.emit(front, cx);
             }
+        }
+    }
+
+    /// Without its request it is not known whether a response has the body that it announces (RFC 9112, 6.3): with the
+    /// response the place is lost.
+    fn lose_responses(&mut self) {
+        let Some(requests) = self.request_direction else { return };
+        let stream = &mut self.streams[requests.reverse().index()];
+        if stream.state != State::Tunnel {
+            stream.gap = stream.gap.or(Some(MEMORY));
+            stream.state = State::Lost;
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Connection {
     pub(crate) first_request: Option<u32>,
     /// The owner of this client end is noted for the server end.
     pub(crate) told_as_peer: bool,
+    /// It was given up before, and shows itself again: what the capturing side has seen from the first byte on, this has not.
+    pub(crate) again: bool,
     /// The first payload byte was seen, by direction.
     pub(crate) fresh: [bool; 2],
     /// The client sent a request while an earlier one was unanswered.
@@ -108,6 +110,7 @@ impl Connection {
             peer_generation: 0,
             first_request: None,
             told_as_peer: false,
+            again: false,
             fresh: [false; 2],
             pipelined: false,
             response_gap: None,
@@ -136,6 +139,11 @@ impl Connection {
             + self.streams[1].weight()
     }
 
+    /// Why what came before its first byte is not known.
+    pub(crate) fn why_joined(&self) -> IncompleteReason {
+        if self.again { IncompleteReason::Memory } else { IncompleteReason::Joined }
+    }
+
     /// Something is held that time alone may decide.
     pub(crate) fn waits(&self) -> bool {
         self.streams.iter().any(|s| s.held.is_some())
@@ -158,7 +166,7 @@ impl Connection {
             self.went_on(other, &run, cx);
         }
         let index = direction.index();
-        self.fresh[index] |= run.has(flags::FRESH);
+        self.fresh[index] |= run.has(flags::FRESH) && !self.again;
         let stream = &self.streams[index];
         if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
             // What is held came first, and wins where the two overlap.

@@ -21,6 +21,7 @@ mod connection;
 mod counters;
 mod early;
 mod feed;
+mod forgotten;
 mod framing;
 mod head;
 mod limits;
@@ -45,6 +46,7 @@ pub use crate::shed::Shed;
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::early::{Early, Kept};
+use crate::forgotten::Forgotten;
 use crate::peers::Peers;
 use crate::table::Table;
 use crate::twins::Twins;
@@ -78,6 +80,7 @@ pub struct Assembler {
     shared: Shared,
     table: Table,
     early: Early,
+    forgotten: Forgotten,
     /// Connections that wait for time to pass.
     waiting: Vec<ConnectionId>,
     /// What the connections weigh.
@@ -97,7 +100,14 @@ impl Assembler {
             resyncs: Vec::new(),
             now_ns: 0,
         };
-        Self { shared, table: Table::new(), early: Early::new(), waiting: Vec::new(), weight: 0 }
+        Self {
+            shared,
+            table: Table::new(),
+            early: Early::new(),
+            forgotten: Forgotten::default(),
+            waiting: Vec::new(),
+            weight: 0,
+        }
     }
 
     /// Takes one event; transactions that it completes are handed to `out` at once.
@@ -209,6 +219,7 @@ impl Assembler {
         self.weight
             + self.table.weight()
             + self.early.weight()
+            + self.forgotten.weight()
             + self.shared.twins.weight()
             + self.shared.peers.weight()
             + weight::vector::<ConnectionId>(self.waiting.capacity())
@@ -270,6 +281,7 @@ impl Assembler {
         }
         self.shared.counters.connections += 1;
         let mut connection = Connection::new(segment.connection, segment.netns);
+        connection.again = self.forgotten.take(segment.connection);
         connection.weighed = connection.weight();
         self.weight += connection.weighed;
         self.table.add(connection);
@@ -310,6 +322,11 @@ impl Assembler {
         reason: CloseReason,
         out: &mut impl FnMut(RawTransaction),
     ) {
+        if reason == CloseReason::Evicted {
+            self.forgotten.add(id, self.shared.limits.connections_max);
+        } else {
+            self.forgotten.take(id);
+        }
         let Some(mut connection) = self.table.remove(id) else { return };
         self.weight -= connection.weighed;
         connection.close(time_ns, reason, &mut self.shared.context(out));

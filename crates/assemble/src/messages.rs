@@ -182,7 +182,7 @@ impl Connection {
         self.first_request = self.first_request.or(Some(begin.sequence));
         // Of a connection that was joined earlier requests may still be unanswered.
         let joined = first && !self.fresh[index] && begin.acknowledgement.is_some();
-        let Some(reason) = gap else { return joined.then_some(IncompleteReason::Joined) };
+        let Some(reason) = gap else { return joined.then(|| self.why_joined()) };
         if begin.acknowledgement.is_some()
             && begin.acknowledgement == self.last_response_end
             && self.last_response_acknowledges.is_some_and(|a| distance(a, begin.sequence) > 0)
@@ -210,7 +210,7 @@ impl Connection {
         }
         let interim = status / 100 == 1 && status != SWITCHING_PROTOCOLS;
         if self.orphan.is_none() {
-            self.choose(direction, &begin, interim, cx);
+            self.choose(direction, &begin, cx);
         }
         let acknowledgement = begin.acknowledgement;
         if let Some(acknowledgement) = acknowledgement {
@@ -248,7 +248,8 @@ impl Connection {
     /// Responses, or parts of them, were lost before the one that begins now.
     fn lost_responses(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
         self.response_gap = Some(reason);
-        if std::mem::take(&mut self.owed) > 0 {
+        let interim = self.orphan.as_ref().is_some_and(|e| e.tx.response.is_none());
+        if std::mem::take(&mut self.owed) > 0 || interim {
             self.queue.iter_mut().for_each(|e| e.barrier = Some(reason));
         }
         self.part_interims(reason, cx);
@@ -283,7 +284,7 @@ impl Connection {
     }
 
     /// Finds the exchange that a response belongs to, or makes one.
-    fn choose(&mut self, direction: Direction, begin: &Begin, interim: bool, cx: &mut Context<'_>) {
+    fn choose(&mut self, direction: Direction, begin: &Begin, cx: &mut Context<'_>) {
         let target = self.target(begin.sequence, begin.acknowledgement);
         match target {
             Target::Front => self.response_gap = None,
@@ -306,13 +307,14 @@ impl Connection {
                 exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
                 let barrier = self.queue.iter().find_map(|e| e.barrier);
                 if target == Target::Owed {
-                    self.owed -= u32::from(!interim);
+                    // The final response, if this is an interim one, finds the exchange that is made here.
+                    self.owed -= 1;
                     if self.shed {
                         exchange.mark(IncompleteReason::Memory, Side::Request, None);
                         self.shed = self.owed > 0;
                     }
                 } else if !self.fresh[0] && !self.fresh[1] && self.first_request.is_none() {
-                    exchange.mark(IncompleteReason::Joined, Side::Request, None);
+                    exchange.mark(self.why_joined(), Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
                     exchange.mark(reason, Side::Request, None);
                 } else if begin.acknowledgement.is_some() && self.hides_requests(begin.acknowledgement) {
@@ -572,7 +574,16 @@ impl Connection {
     fn give_up_oldest(&mut self, cx: &mut Context<'_>) {
         let index = usize::from(self.queue.front().is_some_and(|e| e.is_answered()));
         let Some(exchange) = self.queue.remove(index) else { return };
-        self.owed += 1;
+        match exchange.barrier.or(self.response_gap) {
+            None => self.owed += 1,
+            // Whether its response is still to come is not known, nor what the next one answers.
+            barrier => {
+                if let Some(front) = self.queue.front_mut().filter(|e| !e.is_answered()) {
+                    front.barrier = front.barrier.or(barrier);
+                }
+                self.pipelined = true;
+            }
+        }
         cx.counters.pending_overflows += 1;
         self.unanswered(exchange, cx);
     }

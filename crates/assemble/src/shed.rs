@@ -5,7 +5,7 @@
 //! | `order` | bytes held back behind a hole: it is named a gap at once | `memory` instead of `gap` |
 //! | `early` | segments that wait for their connection are given out as one of their own | `memory` |
 //! | `transactions` | heads that are not whole, and transactions in progress, of the connections silent longest | `memory`; a response that comes later stands alone, and says `memory` too |
-//! | `connections` | connections, the one silent longest first; what follows on them is joined anew | `memory` on what was open |
+//! | `connections` | connections, the one silent longest first; what follows on them is joined anew | `memory` on what was open, and on what cannot be told from it |
 //! | `tables` | what is remembered to recognise twins and owners; empty room in tables | nothing: both ends may be told, owners are null |
 //!
 //! A step begins only when those before it did not free enough. The first three go over all connections at a time, and
@@ -101,6 +101,8 @@ impl Assembler {
         self.shared.peers.forget();
         self.table.shrink();
         self.early.shrink();
+        self.forgotten.shrink();
+        self.waiting.retain(|&id| self.table.get(id).is_some());
         self.waiting.shrink_to_fit();
         self.shared.counters.dropped_resyncs += self.shared.resyncs.len() as u64;
         self.shared.resyncs = Vec::new();
@@ -171,15 +173,29 @@ impl Connection {
             cx.counters.shed.transactions += 1;
             let answered = orphan.tx.response.is_some();
             if !answered {
+                self.owed += 1;
+                self.shed = true;
                 orphan.mark(IncompleteReason::ResponseMissing, Side::Response, None);
             }
             let at = self.responses().filter(|_| answered).map(|stream| stream.at);
             orphan.mark(MEMORY, Side::Response, at);
             self.emit(orphan, cx);
+            if answered {
+                self.lose_responses();
+            }
         }
     }
 
     fn shed_queue(&mut self, cx: &mut Context<'_>) {
+        // How many responses are still to come is known only where nothing was lost.
+        let unsure = self.response_gap.is_some()
+            || self.queue.iter().any(|e| e.barrier.is_some() || e.probation.is_some());
+        if unsure && let Some(requests) = self.request_direction {
+            let stream = &mut self.streams[requests.index()];
+            stream.gap = stream.gap.or(Some(MEMORY));
+            self.response_gap = self.response_gap.or(Some(MEMORY));
+            self.pipelined = true;
+        }
         let requests = self.request_direction.map(|direction| self.streams[direction.index()].at);
         let responses = self.responses().map(|stream| stream.at);
         if !self.queue.is_empty() {
@@ -190,8 +206,20 @@ impl Connection {
             if !front.request_done {
                 front.mark(MEMORY, Side::Request, requests);
             }
-            if front.probation.is_some() && front.response_done {
+            if front.probation.is_some() {
+                // Nothing will confirm the pair, whole or not.
+                if front.tx.response.is_none() {
+                    front.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+                }
+                if !front.response_done {
+                    let at = responses.filter(|_| front.tx.response.is_some());
+                    front.mark(MEMORY, Side::Response, at);
+                }
+                let in_body = !front.response_done && front.tx.response.is_some();
                 self.part(MEMORY, cx);
+                if in_body {
+                    self.lose_responses();
+                }
                 continue;
             }
             let Some(mut front) = self.queue.pop_front() else { return };
@@ -201,12 +229,23 @@ impl Connection {
                 front.mark(MEMORY, Side::Response, responses);
                 self.emit(front, cx);
             } else {
-                self.owed += 1;
+                self.owed += u32::from(!unsure);
                 self.shed = true;
                 front.mark(IncompleteReason::ResponseMissing, Side::Response, None);
                 front.mark(MEMORY, Side::Response, None);
                 self.emit(front, cx);
             }
+        }
+    }
+
+    /// Without its request it is not known whether a response has the body that it announces (RFC 9112, 6.3): with the
+    /// response the place is lost.
+    fn lose_responses(&mut self) {
+        let Some(requests) = self.request_direction else { return };
+        let stream = &mut self.streams[requests.reverse().index()];
+        if stream.state != State::Tunnel {
+            stream.gap = stream.gap.or(Some(MEMORY));
+            stream.state = State::Lost;
         }
     }
 

@@ -91,6 +91,12 @@ impl Plan {
         Ok(if text.is_empty() { None } else { Some(Filter::parse(text)?) })
     }
 
+    /// Where the config lies: editors put another file in its place, so the folder has to stay readable.
+    fn config_folder(&self) -> Option<PathBuf> {
+        let path = self.config_path.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+        Some(path.canonicalize().ok()?.parent()?.to_owned())
+    }
+
     fn keeper(&self) -> keeper::Settings {
         keeper_settings(&self.config)
     }
@@ -135,7 +141,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let export = open_export(plan.config.journal.export.as_ref())?;
     let run = key::run_id().map_err(Failure::refused)?;
     let sample_key = SampleKey(key::random_bytes().map_err(Failure::refused)?);
-    let read: Vec<PathBuf> = plan.config_path.iter().cloned().collect();
+    let read: Vec<PathBuf> = plan.config_folder().into_iter().collect();
     let report = sandbox::drop_privileges(&sandbox::Plan {
         user: options.user.as_deref().or(plan.config.user_asked_for()),
         data_dir: &plan.data_dir,

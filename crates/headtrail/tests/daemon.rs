@@ -19,7 +19,7 @@ use headtrail_testkit::planted::{Exchange, Planter};
 use headtrail_testkit::process::Watch;
 use headtrail_testkit::rng::Rng;
 use headtrail_testkit::server::{Nginx, NginxOptions};
-use headtrail_testkit::{TempDir, eventually};
+use headtrail_testkit::{Signal, TempDir, eventually};
 use serde_json::Value;
 
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg";
@@ -256,6 +256,44 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
         .filter(|record| record["event"].as_str().is_some_and(|event| event.starts_with("start")))
         .collect();
     assert!(!starts.is_empty() && starts.iter().skip(1).all(|start| !start["off"].is_null()), "{starts:?}");
+}
+
+#[test]
+fn a_new_config_is_in_force_after_sighup_and_on_record() {
+    if !ready() || !common::has("nginx") {
+        return;
+    }
+    let nginx = Nginx::start(&NginxOptions::default());
+    let (data_dir, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let config = folder.path().join("headtrail.toml");
+    std::fs::write(&config, "").unwrap();
+    let mut command = headtrail();
+    command.args(["run", "--web", "127.0.0.1:0", "--data-dir"]).arg(data_dir.path());
+    command.arg("-c").arg(&config).args(["port", &nginx.address().port().to_string()]);
+    let watch = Watch::start(command);
+    let call = |path: &str| run(&mut curl(&[&format!("http://{}{path}", nginx.address())]));
+    call("/?a=1");
+    // As an editor does it.
+    let new = folder.path().join("new");
+    std::fs::write(&new, "[privacy]\ntarget = 'drop'\n[capture]\nring_bytes = '8MiB'\n").unwrap();
+    std::fs::rename(&new, &config).unwrap();
+    watch.signal(Signal::HUP);
+    eventually("it is read", DEADLINE, || watch.stderr().contains("read anew").then_some(()));
+    call("/?b=2");
+    let finished = watch.stop();
+    assert!(
+        finished.stderr.contains("capture.ring_bytes has changed and needs a restart"),
+        "{}",
+        finished.stderr
+    );
+    let records = cat(data_dir.path());
+    let targets: Vec<_> =
+        of_type(&records, "transaction").iter().map(|t| t["request"]["target"].clone()).collect();
+    assert_eq!(targets, ["/?a=1", "/"]);
+    let lifecycle = of_type(&records, "lifecycle");
+    let changed = lifecycle.iter().find(|record| record["event"] == "config").expect("a record of it");
+    assert!(changed["details"].to_string().contains("privacy.target"), "{changed}");
+    assert_ne!(changed["config_hash"], lifecycle[0]["config_hash"]);
 }
 
 fn refused(mut command: Command) -> (i32, String) {

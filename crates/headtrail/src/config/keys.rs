@@ -161,13 +161,13 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "journal",
         meaning: "How records become durable.",
         keys: &[
-            fixed(
+            live(
                 "block",
                 time(10, 10 * SECOND_MS),
                 "\"200ms\"",
                 "A block of records is written at the latest after this time.",
             ),
-            fixed(
+            live(
                 "sync",
                 time(10, 60 * SECOND_MS),
                 "\"1s\"",
@@ -186,25 +186,30 @@ pub(super) const SECTIONS: &[Section] = &[
         meaning: "Signed states of the journal. One of `file`, `command` and `url` says where each is also put: only those that lie \
                   where the owner of this host cannot change them prove anything.",
         keys: &[
-            live(
+            fixed(
                 "interval",
                 time(SECOND_MS, DAY_MS),
                 "\"10s\"",
                 "Time between two checkpoints, while there are new records.",
             ),
-            live(
+            fixed(
                 "file",
                 Kind::Text(form::PATH_OR_NONE),
                 "\"\"",
                 "Each is appended to this file, for example on another host's share.",
             ),
-            live(
+            fixed(
                 "command",
                 Kind::List(form::ARGUMENT),
                 "[]",
-                "Each is given to this program on standard input. No shell is involved.",
+                "Each is given to this program on standard input. No shell is involved. Not yet: `run` refuses it.",
             ),
-            live("url", Kind::Text(form::URL_OR_NONE), "\"\"", "Each is sent there by POST."),
+            fixed(
+                "url",
+                Kind::Text(form::URL_OR_NONE),
+                "\"\"",
+                "Each is sent there by POST. Not yet: `run` refuses it.",
+            ),
         ],
     },
     Section {

@@ -120,7 +120,7 @@ pub(crate) struct Verify {
     /// Public key of the journal; DIR/keys/journal.pub when left out
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// An earlier checkpoint, from which the journal must go on
+    /// An earlier checkpoint, or a file of exported ones, from each of which the journal must go on
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Prove only that this record is in it: its id, or its number in the journal

@@ -6,6 +6,7 @@
 //! the rest in the rings, whose loss the kernel's side counts.
 
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::{Duration, Instant};
 
 use headtrail_journal::block::BlockBuilder;
 use headtrail_record::event::ProcessRef;
@@ -43,8 +44,8 @@ pub(crate) struct Recorder {
     record: Vec<u8>,
     checkpoint: Option<Checkpoint>,
     block: BlockBuilder,
-    /// When the first record came into it, by the capture's clock.
-    begun_ns: Option<u64>,
+    /// When the first record came into it; not by the wall clock, which may be set back.
+    begun: Option<Instant>,
     keeper: Sender<Order>,
     empty: Receiver<BlockBuilder>,
     /// The block at hand is full and there is no other.
@@ -75,7 +76,7 @@ impl Recorder {
             record: Vec::with_capacity(64 << 10),
             checkpoint: None,
             block,
-            begun_ns: None,
+            begun: None,
             keeper,
             empty,
             full: false,
@@ -102,7 +103,7 @@ impl Recorder {
     }
 
     /// Records a transaction, if the rules say so.
-    pub(crate) fn take(&mut self, raw: RawTransaction, now_ns: u64) {
+    pub(crate) fn take(&mut self, raw: RawTransaction) {
         let verdict = self.volume.decide(&raw);
         self.volume_counts.add(verdict);
         let Verdict::Keep(rate) = verdict else { return };
@@ -119,21 +120,21 @@ impl Recorder {
         let context = Context { run: self.run, processes: &self.processes };
         let encoded = proto::transaction(&mut self.record, &transaction, &context);
         self.transactions += 1;
-        self.push(encoded, transaction.time_ns(), Kind::TRANSACTION, now_ns);
+        self.push(encoded, transaction.time_ns(), Kind::TRANSACTION);
     }
 
     /// Records a loss.
-    pub(crate) fn loss(&mut self, loss: &Loss, now_ns: u64) {
+    pub(crate) fn loss(&mut self, loss: &Loss) {
         self.record.clear();
         let encoded = proto::loss(&mut self.record, loss);
-        self.push(encoded, loss.time_ns, Kind::LOSS, now_ns);
+        self.push(encoded, loss.time_ns, Kind::LOSS);
     }
 
     /// Records what happened to the recorder.
-    pub(crate) fn lifecycle(&mut self, lifecycle: &Lifecycle, now_ns: u64) {
+    pub(crate) fn lifecycle(&mut self, lifecycle: &Lifecycle) {
         self.record.clear();
         let encoded = proto::lifecycle(&mut self.record, lifecycle);
-        self.push(encoded, lifecycle.time_ns, Kind::LIFECYCLE, now_ns);
+        self.push(encoded, lifecycle.time_ns, Kind::LIFECYCLE);
     }
 
     /// Records that the journal signed its state, in front of the next record: by itself it would be a reason to sign
@@ -142,7 +143,7 @@ impl Recorder {
         self.checkpoint = Some(checkpoint);
     }
 
-    fn push(&mut self, encoded: Result<(), TooLarge>, time_ns: u64, kind: Kind, now_ns: u64) {
+    fn push(&mut self, encoded: Result<(), TooLarge>, time_ns: u64, kind: Kind) {
         if encoded.is_err() {
             self.refused.too_large += 1;
             return;
@@ -158,15 +159,15 @@ impl Recorder {
             self.refused.block_full += 1;
             return;
         }
-        self.begun_ns.get_or_insert(now_ns);
+        self.begun.get_or_insert_with(Instant::now);
         if self.block.is_due() {
             self.hand_over();
         }
     }
 
-    /// Hands over a block that has waited for `age_ns`.
-    pub(crate) fn hand_over_if_older(&mut self, age_ns: u64, now_ns: u64) {
-        let old = self.begun_ns.is_some_and(|begun_ns| now_ns.saturating_sub(begun_ns) >= age_ns);
+    /// Hands over a block that has waited for so long.
+    pub(crate) fn hand_over_if_older(&mut self, age: Duration) {
+        let old = self.begun.is_some_and(|begun| begun.elapsed() >= age);
         if old || self.full {
             self.hand_over();
         }
@@ -174,7 +175,7 @@ impl Recorder {
 
     /// Whether a record waits in the block at hand.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.begun_ns.is_some()
+        self.begun.is_some()
     }
 
     /// Whether more may come.
@@ -195,7 +196,7 @@ impl Recorder {
             Ok(empty) => {
                 let block = std::mem::replace(&mut self.block, empty);
                 self.alone |= self.keeper.send(Order::Block(block)).is_err();
-                self.begun_ns = None;
+                self.begun = None;
                 self.full = false;
             }
             Err(TryRecvError::Empty) => self.full = self.block.is_due(),
@@ -210,6 +211,8 @@ impl Recorder {
         {
             let block = std::mem::replace(&mut self.block, empty);
             let _ = self.keeper.send(Order::Block(block));
+            self.begun = None;
+            self.full = false;
         }
     }
 }

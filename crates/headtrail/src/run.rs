@@ -59,9 +59,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Sleep while no block is empty.
 const FULL_SLEEP: Duration = Duration::from_millis(2);
 /// Between two looks at time-outs.
-const TICK_NS: u64 = 100_000_000;
+const TICK: Duration = Duration::from_millis(100);
 /// Between two snapshots and looks at losses.
-const SECOND_NS: u64 = 1_000_000_000;
+const SECOND: Duration = Duration::from_secs(1);
 /// Between two looks at the age of the fingerprint key.
 const KEY_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -200,6 +200,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         sample_key,
         verifier,
         signed_blocks: 0,
+        looked: Instant::now(),
         key_looked: Instant::now(),
     };
     daemon.began(&opened, last_time_ns(storage, opened.synced.blocks), &capture);
@@ -214,17 +215,17 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         eprintln!("headtrail: metrics at http://{address}/metrics");
     }
 
-    let mut ticked_ns = 0;
+    // Intervals are not taken from the wall clock, which may be set back.
+    let mut ticked = Instant::now();
     while !signals.stop() && !daemon.recorder.is_alone() {
         let had = daemon.may_read() && daemon.step(&mut capture);
         let now_ns = capture.now_ns();
-        if now_ns.saturating_sub(ticked_ns) >= TICK_NS {
-            ticked_ns = now_ns;
+        if ticked.elapsed() >= TICK {
+            ticked = Instant::now();
             daemon.tick(&capture, now_ns);
             notifier.alive(Instant::now());
         }
-        let age_ns = u64::try_from(daemon.plan.config.journal.block.as_nanos()).unwrap_or(u64::MAX);
-        daemon.recorder.hand_over_if_older(age_ns, now_ns);
+        daemon.recorder.hand_over_if_older(daemon.plan.config.journal.block);
         if signals.take_report() {
             eprint!("{}", counts(&capture, &daemon.assembler).report());
         }
@@ -267,6 +268,8 @@ struct Daemon {
     verifier: VerifierKey,
     /// Of the checkpoint that was recorded last.
     signed_blocks: u64,
+    /// When counts were looked at last.
+    looked: Instant,
     key_looked: Instant,
 }
 
@@ -274,12 +277,11 @@ impl Daemon {
     /// One batch. Returns whether there was anything.
     fn step(&mut self, capture: &mut Capture) -> bool {
         let Self { assembler, recorder, .. } = self;
-        let now_ns = capture.now_ns();
         let had = capture.read(BATCH_BYTES, |event| {
             if let Event::Peer { process, .. } = event {
                 recorder.learn(process);
             }
-            assembler.event(event, &mut |raw| recorder.take(raw, now_ns));
+            assembler.event(event, &mut |raw| recorder.take(raw));
         });
         for resync in assembler.take_resyncs() {
             capture.resync(&resync);
@@ -290,10 +292,11 @@ impl Daemon {
 
     /// Ten times a second.
     fn tick(&mut self, capture: &Capture, now_ns: u64) {
-        self.look_at_memory(now_ns);
+        self.look_at_memory();
         let Self { assembler, recorder, .. } = self;
-        assembler.tick(now_ns, &mut |raw| recorder.take(raw, now_ns));
-        if now_ns.saturating_sub(self.told.since_ns()) >= SECOND_NS {
+        assembler.tick(now_ns, &mut |raw| recorder.take(raw));
+        if self.looked.elapsed() >= SECOND {
+            self.looked = Instant::now();
             self.tell_losses(capture, now_ns);
             self.board.put(self.snapshot(capture, now_ns));
             self.rotate_key(now_ns);
@@ -320,7 +323,7 @@ impl Daemon {
     }
 
     /// Gives up what there is no memory for.
-    fn look_at_memory(&mut self, now_ns: u64) {
+    fn look_at_memory(&mut self) {
         let Self { assembler, recorder, ceiling, resident, .. } = self;
         let held = Held {
             resident: resident.bytes().unwrap_or(0),
@@ -333,7 +336,7 @@ impl Daemon {
             eprintln!("headtrail: memory: {} ({} MiB resident)", level.name(), held.resident >> 20);
         }
         recorder.set_no_memory(level >= Level::Records);
-        assembler.set_held_bytes_max(ceiling.assembler_bytes_max(), &mut |raw| recorder.take(raw, now_ns));
+        assembler.set_held_bytes_max(ceiling.assembler_bytes_max(), &mut |raw| recorder.take(raw));
     }
 
     /// Whether the rings may be read.
@@ -343,7 +346,7 @@ impl Daemon {
 
     fn tell_losses(&mut self, capture: &Capture, now_ns: u64) {
         for (loss, _) in self.told.tell(&self.lost(&counts(capture, &self.assembler)), now_ns) {
-            self.recorder.loss(&loss, now_ns);
+            self.recorder.loss(&loss);
         }
     }
 
@@ -359,7 +362,7 @@ impl Daemon {
             ..Lifecycle::default()
         };
         more(&mut record);
-        self.recorder.lifecycle(&record, now_ns);
+        self.recorder.lifecycle(&record);
     }
 
     /// The first record: what is recorded, and since when nothing was.
@@ -478,7 +481,7 @@ impl Daemon {
         }
         let now_ns = capture.now_ns();
         let Self { assembler, recorder, .. } = self;
-        assembler.finish(&mut |raw| recorder.take(raw, now_ns));
+        assembler.finish(&mut |raw| recorder.take(raw));
         self.tell_losses(capture, now_ns);
         self.lifecycle("stop", now_ns, |_| ());
         self.recorder.finish();

@@ -42,8 +42,11 @@ pub(crate) fn run(options: &cli::Verify) -> Result<(), Failure> {
     if let Some(id) = &options.record {
         return prove(&storage, &key, id, options.format);
     }
-    let against = options.checkpoint.iter().map(|path| text_of(path).map(String::into_bytes));
-    let against = against.collect::<Result<Vec<_>, _>>()?;
+    let exported = options.checkpoint.as_deref().map(text_of).transpose()?;
+    let against = exported.as_deref().map(notes).unwrap_or_default();
+    if exported.is_some() && against.is_empty() {
+        return Err(Failure::usage("--checkpoint: there is no checkpoint in that file"));
+    }
     let mut bar = Bar::new();
     let request = Request { key: &key, against: &against, deep: true };
     let report = verify::verify(&storage, request, &mut |progress| bar.show(progress));
@@ -68,6 +71,27 @@ fn text_of(path: &Path) -> Result<String, Failure> {
     io::Read::read_to_string(&mut io::Read::take(file, FILE_BYTES_MAX), &mut text)
         .map_err(|error| at(&error))?;
     Ok(text)
+}
+
+/// The signed notes in a text: one, or all that were exported. A note ends with its signatures, whose lines begin with a dash.
+fn notes(text: &str) -> Vec<Vec<u8>> {
+    let mut notes = Vec::new();
+    let mut note = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if note.is_empty() && line.is_empty() {
+            continue;
+        }
+        note.push_str(line);
+        note.push('\n');
+        let is_signature = |line: &str| line.starts_with("\u{2014} ");
+        if (is_signature(line) && !lines.peek().is_some_and(|next| is_signature(next)))
+            || lines.peek().is_none()
+        {
+            notes.push(std::mem::take(&mut note).into_bytes());
+        }
+    }
+    notes
 }
 
 fn print(text: &str) -> Result<(), Failure> {

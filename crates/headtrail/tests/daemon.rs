@@ -327,6 +327,40 @@ fn a_changed_byte_is_found_and_named() {
 }
 
 #[test]
+fn exported_checkpoints_prove_that_the_journal_was_not_written_anew() {
+    if !ready() {
+        return;
+    }
+    let (data_dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let exported = elsewhere.path().join("checkpoints");
+    let config = elsewhere.path().join("headtrail.toml");
+    let file = exported.to_str().unwrap();
+    std::fs::write(&config, format!("[journal.checkpoint]\nfile = '{file}'\n")).unwrap();
+    let once = || {
+        let mut command = daemon(data_dir.path(), "");
+        command.arg("-c").arg(&config).args(["port", "1"]);
+        assert!(Watch::start(command).stop().status.success());
+    };
+    once();
+    once();
+    let notes = std::fs::read_to_string(&exported).unwrap();
+    assert!(notes.matches("\u{2014} ").count() >= 2, "{notes}");
+    let (code, words) = verify(data_dir.path(), &["--checkpoint", file]);
+    assert!(code == 0 && words.contains("goes on from the earlier checkpoint"), "{words}");
+
+    // Another history, signed with the same key.
+    std::fs::remove_dir_all(data_dir.path().join("journal/segments")).unwrap();
+    for name in ["journal/tile", "journal/checkpoints"] {
+        let _ = std::fs::remove_dir_all(data_dir.path().join(name));
+    }
+    std::fs::remove_file(data_dir.path().join("journal/checkpoint")).unwrap();
+    assert!(Watch::start(daemon(data_dir.path(), "port 1")).stop().status.success());
+    assert_eq!(verify(data_dir.path(), &[]).0, 0, "by itself it is whole");
+    let (code, words) = verify(data_dir.path(), &["--checkpoint", file]);
+    assert_eq!(code, 1, "{words}");
+}
+
+#[test]
 fn a_second_daemon_is_refused_and_does_no_harm() {
     if !ready() {
         return;

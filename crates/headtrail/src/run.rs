@@ -20,14 +20,16 @@ use headtrail_assemble::{Assembler, Limits};
 use headtrail_capture::filter::Filter;
 use headtrail_capture::{Capture, Options};
 use headtrail_journal::block::BlockBuilder;
+use headtrail_journal::cursor::Position;
 use headtrail_journal::journal::{self, Journal};
-use headtrail_journal::reader::{BlockHeaders, Step};
+use headtrail_journal::reader::{Next, Reader};
 use headtrail_journal::retention::Retention;
 use headtrail_journal::storage::{Disk, Storage};
 use headtrail_journal::tree::{Checkpoint as Note, SignedNote, VerifierKey};
 use headtrail_journal::writer;
 use headtrail_record::event::Event;
-use headtrail_record::record::{Checkpoint, Lifecycle};
+use headtrail_record::proto;
+use headtrail_record::record::{Checkpoint, Lifecycle, Record};
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::volume::{SampleKey, Volume};
 use sha2::{Digest, Sha256};
@@ -203,7 +205,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         looked: Instant::now(),
         key_looked: Instant::now(),
     };
-    daemon.began(&opened, last_time_ns(storage, opened.synced.blocks), &capture);
+    daemon.began(&opened, before(storage, opened.synced.blocks), &capture);
     daemon.board.put(daemon.snapshot(&capture, started_ns));
     notifier.ready("recording");
     eprintln!(
@@ -366,16 +368,17 @@ impl Daemon {
     }
 
     /// The first record: what is recorded, and since when nothing was.
-    fn began(&mut self, opened: &writer::Opened, last_ns: Option<u64>, capture: &Capture) {
+    fn began(&mut self, opened: &writer::Opened, before: Option<Before>, capture: &Capture) {
         let now_ns = capture.now_ns();
-        let off_ns = last_ns.map(|last| (last, now_ns));
+        let off_ns = before.as_ref().map(|before| (before.last_ns, now_ns));
         let loud: Vec<String> = self.recorder.redactor.policy().loud().to_vec();
         let off: Vec<(&'static str, String)> = capture
             .features()
             .iter()
             .filter_map(|feature| Some((feature.name, feature.off_because.clone()?)))
             .collect();
-        let event = if opened.unclean { "start_after_unclean_end" } else { "start" };
+        let unclean = opened.unclean || before.is_some_and(|before| !before.stopped);
+        let event = if unclean { "start_after_unclean_end" } else { "start" };
         self.lifecycle(event, now_ns, |record| {
             record.off_ns = off_ns;
             let mut detail = |name: &'static str, value: String| {
@@ -580,13 +583,21 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The time of the newest record before block number `blocks`; None where there is none.
-fn last_time_ns(storage: Arc<dyn Storage>, blocks: u64) -> Option<u64> {
-    let mut headers = BlockHeaders::open(storage, blocks.checked_sub(1)?).ok()?;
-    match headers.next_header().ok()?? {
-        Step::Block(placed) => Some(placed.header.last_time_ns),
-        _ => None,
-    }
+/// How the run before ended.
+struct Before {
+    /// Time of its newest record.
+    last_ns: u64,
+    /// Its last record says that it stopped.
+    stopped: bool,
+}
+
+/// Looks at the newest block, number `blocks` - 1; None where there is none.
+fn before(storage: Arc<dyn Storage>, blocks: u64) -> Option<Before> {
+    let at = Position { block: blocks.checked_sub(1)?, ..Position::default() };
+    let Ok(Some(Next::Block(block))) = Reader::open(storage, at).ok()?.next_block() else { return None };
+    let last = block.records().last().and_then(|(_, bytes)| proto::decode(bytes).ok());
+    let stopped = matches!(last, Some(Record::Lifecycle(record)) if record.event == "stop");
+    Some(Before { last_ns: block.header.last_time_ns, stopped })
 }
 
 /// Whose fault it is that the journal cannot be opened.

@@ -255,6 +255,7 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
         .into_iter()
         .filter(|record| record["event"].as_str().is_some_and(|event| event.starts_with("start")))
         .collect();
+    assert!(starts.iter().any(|start| start["event"] == "start_after_unclean_end"), "{starts:?}");
     assert!(!starts.is_empty() && starts.iter().skip(1).all(|start| !start["off"].is_null()), "{starts:?}");
 }
 
@@ -343,6 +344,8 @@ fn exported_checkpoints_prove_that_the_journal_was_not_written_anew() {
     };
     once();
     once();
+    let events: Vec<_> = cat(data_dir.path()).iter().map(|record| record["event"].clone()).collect();
+    assert!(!events.iter().any(|event| event == "start_after_unclean_end"), "{events:?}");
     let notes = std::fs::read_to_string(&exported).unwrap();
     assert!(notes.matches("\u{2014} ").count() >= 2, "{notes}");
     let (code, words) = verify(data_dir.path(), &["--checkpoint", file]);

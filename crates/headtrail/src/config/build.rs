@@ -27,6 +27,11 @@ pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Confi
     }
     let privacy: redact::Settings = by_serde(text, "privacy", &["key_rotation"], found)?;
     let volume: volume::Settings = by_serde(text, "volume", &[], found)?;
+    if let Err(error) = redact::Policy::with(&privacy) {
+        let path = error.path().unwrap_or("privacy");
+        found.add(&place(text, path), error.to_string());
+        return None;
+    }
     let filter = Some(values.text("capture", "filter")).filter(|filter| !filter.is_empty());
     Some(Config {
         run: Run {
@@ -56,6 +61,24 @@ pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Confi
         listen: values.text("web", "listen").parse().ok(),
         values: values.values,
     })
+}
+
+/// Where a key lies, by its path as in `privacy.patterns[2].regex`; as much of it as is there.
+fn place(text: &str, path: &str) -> Range<usize> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let mut span = 0..0;
+    let table = document.into_inner();
+    let mut steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    let mut at = steps.next().and_then(|name| table.get(name));
+    while let Some(value) = at {
+        span = value.span();
+        at = steps.next().and_then(|step| match value.get_ref() {
+            DeValue::Table(table) => table.get(step),
+            DeValue::Array(list) => step.parse().ok().and_then(|index: usize| list.get(index)),
+            _ => None,
+        });
+    }
+    span
 }
 
 /// All values, with defaults where the file has none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headtrail_capture::filter::Filter;
 use headtrail_record::printable::is_hidden;
-use headtrail_record::redact::Policy;
+use headtrail_record::redact::{Policy, PolicyError, Settings, ValuePattern};
 
 use super::keys::Key;
 
@@ -238,11 +238,16 @@ pub(super) fn check_pattern(values: &[Option<Value>]) -> Result<(), String> {
     let [Some(Value::Text(class)), Some(Value::Text(regex)), Some(Value::List(literals))] = values else {
         return Ok(());
     };
-    let literals: Vec<&str> = literals.iter().map(String::as_str).collect();
-    let tried = Policy::hide_all().hide_values(class, regex, &literals);
+    let pattern = ValuePattern { class: class.clone(), regex: regex.clone(), literals: literals.clone() };
+    let tried = Policy::with(&Settings { patterns: vec![pattern], ..Settings::default() });
     // The message shows the expression with a caret, so what acts on a terminal is replaced by what takes one column.
     let safe = |c: char| if is_hidden(c) && c != '\n' { char::REPLACEMENT_CHARACTER } else { c };
-    tried.map_err(|error| error.to_string().chars().map(safe).collect())
+    // Where it stands is told by who asks.
+    let words = |error| match error {
+        PolicyError::Setting { problem, .. } => problem.to_string(),
+        PolicyError::Syntax(_) => error.to_string(),
+    };
+    tried.map(drop).map_err(|error| words(error).chars().map(safe).collect())
 }
 
 /// The forms of texts.

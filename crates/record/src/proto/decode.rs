@@ -20,6 +20,7 @@ use crate::record::{
 use crate::transaction::{
     Incomplete, Line, Message, Process, RawTransaction, Side, Span, StartLine, Transaction,
 };
+use crate::volume::{LeftOut, Rate};
 
 /// Why bytes are not a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -234,14 +235,12 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         anomalies: of.anomalies.into_iter().map(Numbered::of_number).collect(),
     };
     let features = of.features.map(features).transpose()?.unwrap_or_default();
-    let transaction = Transaction {
-        inner,
-        features,
-        redacted: of.redacted,
-        left_out: 0,
-        sample_rate: crate::volume::Rate::ALL,
-        lines_left_out: crate::volume::LeftOut::default(),
-    };
+    // A rate that is none says nothing.
+    let sample_rate = of.sample_rate.and_then(Rate::new).unwrap_or(Rate::ALL);
+    let lines_left_out = LeftOut { request: of.request_lines_left_out, response: of.response_lines_left_out };
+    let redacted = of.redacted;
+    let transaction =
+        Transaction { inner, features, redacted, left_out: of.left_out, sample_rate, lines_left_out };
     Ok(Some(Stored { transaction, run: of.run, processes }))
 }
 

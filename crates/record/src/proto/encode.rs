@@ -16,6 +16,7 @@ use crate::json::{Context, process_name};
 use crate::packet;
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record};
 use crate::transaction::{Line, Message, Process, Role, Side, StartLine, Transaction};
+use crate::volume::Rate;
 
 /// A record is larger than one may be; nothing of it was written. Who writes counts it as lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +115,12 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
         if facts.request_direction != implied_direction(facts.role) {
             enumeration(out, 22, direction(facts.request_direction));
         }
+        if t.sample_rate() != Rate::ALL {
+            fixed64(out, 23, t.sample_rate().get().to_bits());
+        }
+        uint(out, 26, t.left_out());
+        uint(out, 27, t.lines_left_out().request);
+        uint(out, 28, t.lines_left_out().response);
     })
 }
 

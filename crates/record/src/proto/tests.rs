@@ -16,6 +16,7 @@ use crate::transaction::{
     Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
     StartLine, Transaction, Version,
 };
+use crate::volume::{LeftOut, Rate};
 use crate::{ecs, json};
 
 /// What a live writer knows.
@@ -204,9 +205,10 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
     ]);
     let oddities = (vec(incomplete, 0..4), vec(anomaly, 0..4));
     let rest = (vec(".{0,9}", 0..3), features());
+    let left_out = (any::<u32>(), select(vec![1.0, 0.1, 0.000_001]), any::<(u32, u32)>());
     let processes = (option::of(process()), option::of(process()));
-    (numbers, ends, messages, oddities, rest, processes).prop_map(
-        |(numbers, ends, messages, oddities, (redacted, features), processes)| {
+    (numbers, ends, messages, oddities, rest, processes, left_out).prop_map(
+        |(numbers, ends, messages, oddities, (redacted, features), processes, (left_out, rate, lines))| {
             let known = processes.0.iter().chain(&processes.1);
             let known = known.filter_map(|(of, known)| Some((*of, known.clone()?))).collect();
             let inner = RawTransaction {
@@ -225,7 +227,11 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
                 incomplete: oddities.0,
                 anomalies: oddities.1,
             };
-            (Transaction { inner, features, redacted }, Table(known))
+            let sample_rate = Rate::new(rate).unwrap();
+            let lines_left_out = LeftOut { request: lines.0, response: lines.1 };
+            let transaction =
+                Transaction { inner, features, redacted, left_out, sample_rate, lines_left_out };
+            (transaction, Table(known))
         },
     )
 }

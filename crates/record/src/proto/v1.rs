@@ -79,12 +79,18 @@ pub struct Transaction {
     pub gateway: ::core::option::Option<Gateway>,
     #[prost(enumeration = "Direction", tag = "22")]
     pub request_direction: i32,
-    #[prost(uint32, optional, tag = "23")]
-    pub sampled_one_in: ::core::option::Option<u32>,
+    #[prost(double, optional, tag = "23")]
+    pub sample_rate: ::core::option::Option<f64>,
     #[prost(uint32, repeated, tag = "24")]
     pub fingerprint_keys: ::prost::alloc::vec::Vec<u32>,
     #[prost(enumeration = "Shed", repeated, tag = "25")]
     pub shed: ::prost::alloc::vec::Vec<i32>,
+    #[prost(uint32, tag = "26")]
+    pub left_out: u32,
+    #[prost(uint32, tag = "27")]
+    pub request_lines_left_out: u32,
+    #[prost(uint32, tag = "28")]
+    pub response_lines_left_out: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
@@ -123,10 +129,6 @@ pub struct Message {
     pub first_ns: i64,
     #[prost(sint64, tag = "14")]
     pub last_ns: i64,
-    #[prost(uint32, tag = "15")]
-    pub left_out_privacy: u32,
-    #[prost(uint32, tag = "16")]
-    pub left_out_volume: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Line {
@@ -710,7 +712,6 @@ pub enum IncompleteReason {
     Gap = 6,
     ClosedEarly = 7,
     RingFull = 8,
-    /// Given up to keep below the limit of memory.
     Memory = 9,
 }
 impl IncompleteReason {

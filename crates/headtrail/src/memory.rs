@@ -44,7 +44,7 @@ impl Level {
     const ALL: [Self; 4] = [Self::Calm, Self::Assembler, Self::Records, Self::Rings];
 
     /// Where it begins, in hundredths of the ceiling.
-    fn begins_percent(self) -> u64 {
+    fn begins_at_percent(self) -> u64 {
         match self {
             Self::Calm => 0,
             Self::Assembler => 80,
@@ -173,7 +173,7 @@ impl Ceiling {
     /// The level that `held` asks for, where each begins `earlier` hundredths earlier.
     fn wanted(&self, held: Held, earlier: u64) -> Level {
         let used_percent = held.resident.saturating_mul(100) / self.bytes_max.max(1);
-        let begins = |level: &Level| used_percent >= level.begins_percent().saturating_sub(earlier);
+        let begins = |level: &Level| used_percent >= level.begins_at_percent().saturating_sub(earlier);
         let by_resident = Level::ALL.into_iter().rfind(begins).unwrap_or_default();
         let blocks_max = self.allotment.blocks_bytes_max as u64 * (100 - earlier) / 100;
         if held.blocks_waiting > blocks_max { by_resident.max(Level::Records) } else { by_resident }
@@ -185,7 +185,7 @@ impl Ceiling {
         if self.level == Level::Calm {
             return whole;
         }
-        let room_at = self.bytes_max / 100 * (Level::Assembler.begins_percent() - SLACK_PERCENT);
+        let room_at = self.bytes_max / 100 * (Level::Assembler.begins_at_percent() - SLACK_PERCENT);
         let excess = held.resident.saturating_sub(room_at);
         let share = held.assembler.min(self.assembler_bytes_max).saturating_sub(excess);
         let least = whole / ASSEMBLER_PART_MIN;

@@ -53,7 +53,7 @@ impl Default for Limits {
             reorder_segments_max: 64,
             hole_age_ns_max: 5 * SECOND_NS,
             probation_ns: SECOND_NS,
-            held_bytes_max: 128 * 1024 * 1024,
+            held_bytes_max: 96 * 1024 * 1024,
             connection_bytes_max: 4 * 1024 * 1024,
             early_segments_max: 4096,
             early_age_ns_max: 5 * SECOND_NS,

@@ -38,6 +38,10 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::exit::Failure;
 
+/// It gives back what is freed; the system's keeps what lies between pieces in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // clap ends with 2 for what it does not know and with 0 for help.
     let cli = Cli::parse();

@@ -10,7 +10,17 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("headtrail-assemble", &["headtrail-record"]),
     ("headtrail-record", &[]),
     ("headtrail-journal", &["headtrail-record"]),
-    ("headtrail", &["headtrail-capture", "headtrail-assemble", "headtrail-record", "headtrail-journal"]),
+    ("headtrail-ship", &["headtrail-record", "headtrail-journal"]),
+    (
+        "headtrail",
+        &[
+            "headtrail-capture",
+            "headtrail-assemble",
+            "headtrail-record",
+            "headtrail-journal",
+            "headtrail-ship",
+        ],
+    ),
     ("headtrail-testkit", &[]),
     ("xtask", &["headtrail-record"]),
 ];

@@ -1,0 +1,15 @@
+//! QUERY on simple terms: which documents go to a destination.
+
+/// A checked query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    text: String,
+}
+
+impl Query {
+    /// As it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

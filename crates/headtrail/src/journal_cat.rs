@@ -4,9 +4,10 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use headtrail_journal::cursor::Position;
+use headtrail_journal::format::journal_number;
 use headtrail_journal::reader::{Next, Reader};
 use headtrail_journal::storage::Disk;
-use headtrail_record::record::Kind;
+use headtrail_record::record::{Kind, record_id};
 use headtrail_record::{ecs, json, proto};
 
 use crate::cli::{self, Cat, CatFormat, JournalCommand};
@@ -50,6 +51,7 @@ impl From<headtrail_journal::Error> for Stop {
 fn cat(options: &Cat) -> Result<u64, Stop> {
     let storage = Arc::new(Disk::new(&options.data_dir));
     let mut reader = Reader::open(storage, Position::default())?;
+    let journal = journal_number(reader.origin());
     let mut stdout = io::stdout().lock();
     let mut out = Vec::with_capacity(OUTPUT_BYTES * 2);
     let mut unreadable = 0;
@@ -73,7 +75,10 @@ fn cat(options: &Cat) -> Result<u64, Stop> {
             match proto::decode(bytes) {
                 Ok(record) => match options.format {
                     CatFormat::Json => json::write_record(&mut out, &record),
-                    CatFormat::Ecs => ecs::write_record(&mut out, &record),
+                    CatFormat::Ecs => {
+                        let id = record_id(&record, journal, sequence);
+                        ecs::write_record(&mut out, &record, Some(&id));
+                    }
                 },
                 Err(error) => {
                     eprintln!("headtrail: record {sequence}: {error}");

@@ -85,7 +85,7 @@ fn tell(told: &mut Told, sink: &mut Sink, counts: &Counts, now_ns: u64) {
     for (loss, what) in told.tell(&counts.lost(), now_ns) {
         match sink.format {
             Format::Json => json::write_loss(&mut sink.out, &loss),
-            Format::Ecs => ecs::write_loss(&mut sink.out, &loss),
+            Format::Ecs => ecs::write_loss(&mut sink.out, &loss, None),
             Format::Text => {
                 let (count, stage, reason) = (loss.count, &loss.stage, &loss.reason);
                 let _ = writeln!(sink.out, "-- lost {count} {what} ({stage}: {reason})");

@@ -207,13 +207,24 @@ fn killed_at_any_moment_it_has_lost_nothing_that_was_synced() {
     if !ready() || !common::has("nginx") {
         return;
     }
-    let rounds = std::env::var("HEADTRAIL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let kills: u64 = std::env::var("HEADTRAIL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    // All of a journal is read after each kill, so a new one is begun from time to time.
+    for first in (0..kills).step_by(KILLS_OF_A_JOURNAL) {
+        kill_and_compare(7 + first, (kills - first).min(KILLS_OF_A_JOURNAL as u64));
+        println!("{} kills", (first + KILLS_OF_A_JOURNAL as u64).min(kills));
+    }
+}
+
+/// Kills of one journal.
+const KILLS_OF_A_JOURNAL: usize = 12;
+
+fn kill_and_compare(seed: u64, rounds: u64) {
     let server = "keepalive_requests 1000000000;";
     let nginx = Nginx::start(&NginxOptions { server, ..NginxOptions::default() });
     let data_dir = TempDir::new().unwrap();
     let filter = format!("port {}", nginx.address().port());
     let sender = Sender::start(nginx.address());
-    let mut rng = Rng::new(7);
+    let mut rng = Rng::new(seed);
     let mut known = 0;
     for round in 0..rounds {
         let watch = Watch::start(daemon(data_dir.path(), &filter));

@@ -64,6 +64,13 @@ pub fn journal_id(origin: &str) -> [u8; 16] {
     id
 }
 
+/// The journal as a number: the first bytes of its id, for ids of records.
+#[must_use]
+pub fn journal_number(origin: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = journal_id(origin);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Why bytes are not a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeaderError {

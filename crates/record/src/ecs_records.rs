@@ -5,16 +5,16 @@ use crate::json_records::{base64, hex, push_details};
 use crate::json_text::{comma, push_number, push_str, push_time};
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record, Unknown};
 
-/// Appends any record as a document, with the line end.
-pub fn write_record(out: &mut Vec<u8>, record: &Record) {
+/// Appends any record as a document, with the line end. `id` is that of its place in a journal ([`record_id`](crate::record::record_id)), for those that have none of their own.
+pub fn write_record(out: &mut Vec<u8>, record: &Record, id: Option<&str>) {
     match record {
         Record::Transaction(stored) => write_transaction(out, stored.transaction(), &stored.context()),
-        Record::Annotation(annotation) => write_annotation(out, annotation),
-        Record::Loss(loss) => write_loss(out, loss),
-        Record::Lifecycle(lifecycle) => write_lifecycle(out, lifecycle),
-        Record::Coverage(coverage) => write_coverage(out, coverage),
-        Record::Checkpoint(checkpoint) => write_checkpoint(out, checkpoint),
-        Record::Unknown(unknown) => write_unknown(out, unknown),
+        Record::Annotation(annotation) => write_annotation(out, annotation, id),
+        Record::Loss(loss) => write_loss(out, loss, id),
+        Record::Lifecycle(lifecycle) => write_lifecycle(out, lifecycle, id),
+        Record::Coverage(coverage) => write_coverage(out, coverage, id),
+        Record::Checkpoint(checkpoint) => write_checkpoint(out, checkpoint, id),
+        Record::Unknown(unknown) => write_unknown(out, unknown, id),
     }
 }
 
@@ -28,6 +28,14 @@ fn push_text(out: &mut Vec<u8>, first: &mut bool, name: &str, text: Option<&str>
     }
 }
 
+/// Appends the id within `event`, where there is one.
+fn push_id(out: &mut Vec<u8>, id: Option<&str>) {
+    if let Some(id) = id {
+        out.extend_from_slice(b",\"id\":");
+        push_str(out, id);
+    }
+}
+
 /// Appends start and end of a span of time, within `event`.
 fn push_span(out: &mut Vec<u8>, since_ns: u64, until_ns: u64) {
     out.extend_from_slice(b",\"start\":");
@@ -37,8 +45,9 @@ fn push_span(out: &mut Vec<u8>, since_ns: u64, until_ns: u64) {
 }
 
 /// Appends a loss as a document, with the line end.
-pub fn write_loss(out: &mut Vec<u8>, loss: &Loss) {
+pub fn write_loss(out: &mut Vec<u8>, loss: &Loss, id: Option<&str>) {
     push_head(out, loss.time_ns, "loss");
+    push_id(out, id);
     push_span(out, loss.since_ns, loss.until_ns);
     out.extend_from_slice(b"},\"headtrail\":{\"loss\":{\"stage\":");
     push_str(out, &loss.stage);
@@ -50,8 +59,9 @@ pub fn write_loss(out: &mut Vec<u8>, loss: &Loss) {
 }
 
 /// Appends a lifecycle record as a document, with the line end.
-pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle) {
+pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle, id: Option<&str>) {
     push_head(out, lifecycle.time_ns, "lifecycle");
+    push_id(out, id);
     out.extend_from_slice(b",\"action\":");
     push_str(out, &lifecycle.event);
     if let Some((since_ns, until_ns)) = lifecycle.off_ns {
@@ -71,8 +81,9 @@ pub fn write_lifecycle(out: &mut Vec<u8>, lifecycle: &Lifecycle) {
 }
 
 /// Appends an annotation as a document, with the line end.
-pub fn write_annotation(out: &mut Vec<u8>, annotation: &Annotation) {
+pub fn write_annotation(out: &mut Vec<u8>, annotation: &Annotation, id: Option<&str>) {
     push_head(out, annotation.time_ns, "annotation");
+    push_id(out, id);
     out.extend_from_slice(b"},\"headtrail\":{\"annotation\":{");
     let mut first = true;
     push_text(out, &mut first, "record", Some(&annotation.record));
@@ -85,8 +96,9 @@ pub fn write_annotation(out: &mut Vec<u8>, annotation: &Annotation) {
 }
 
 /// Appends a coverage record as a document, with the line end.
-pub fn write_coverage(out: &mut Vec<u8>, coverage: &Coverage) {
+pub fn write_coverage(out: &mut Vec<u8>, coverage: &Coverage, id: Option<&str>) {
     push_head(out, coverage.time_ns, "coverage");
+    push_id(out, id);
     out.extend_from_slice(b"},\"headtrail\":{\"coverage\":{\"unread\":[");
     let mut first_entry = true;
     for unread in &coverage.unread {
@@ -113,8 +125,9 @@ pub fn write_coverage(out: &mut Vec<u8>, coverage: &Coverage) {
 }
 
 /// Appends a checkpoint as a document, with the line end.
-pub fn write_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
+pub fn write_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint, id: Option<&str>) {
     push_head(out, checkpoint.time_ns, "checkpoint");
+    push_id(out, id);
     out.extend_from_slice(b"},\"headtrail\":{\"checkpoint\":{\"origin\":");
     push_str(out, &checkpoint.origin);
     out.extend_from_slice(b",\"size\":");
@@ -127,8 +140,9 @@ pub fn write_checkpoint(out: &mut Vec<u8>, checkpoint: &Checkpoint) {
 }
 
 /// Appends what is known of a record that is not, as a document, with the line end.
-pub fn write_unknown(out: &mut Vec<u8>, unknown: &Unknown) {
+pub fn write_unknown(out: &mut Vec<u8>, unknown: &Unknown, id: Option<&str>) {
     push_head(out, unknown.time_ns, &Kind::name(unknown.kind));
+    push_id(out, id);
     out.extend_from_slice(b"},\"headtrail\":{\"undecoded_bytes\":");
     push_number(out, unknown.bytes.len() as u64);
     out.extend_from_slice(b"}}\n");

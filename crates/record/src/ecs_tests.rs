@@ -140,7 +140,7 @@ fn documents() -> Vec<Value> {
     swapped.sample_rate = crate::volume::Rate::new(0.25).unwrap();
     swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();
-    fixture::others().iter().for_each(|record| write_record(&mut out, record));
+    fixture::others().iter().for_each(|record| write_record(&mut out, record, Some("00000000000000ff-7")));
     let others = serde_json::Deserializer::from_slice(&out).into_iter().map(Result::unwrap);
     [parsed(&whole), parsed(&full()), parsed(&swapped), parsed(&transaction(None, None))]
         .into_iter()

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::event::ProcessRef;
-use crate::json::{Context, Processes};
+use crate::json::{Context, Processes, write_transaction_id};
 use crate::transaction::{Process, Transaction};
 
 /// A string that is a constant for who writes a record, and owned by who reads it.
@@ -116,6 +116,19 @@ impl Record {
             Self::Checkpoint(checkpoint) => checkpoint.time_ns,
             Self::Unknown(unknown) => unknown.time_ns,
         }
+    }
+}
+
+/// The id of a record, the same at every reading: a transaction's own, of others the place in the journal.
+#[must_use]
+pub fn record_id(record: &Record, journal: u64, sequence: u64) -> String {
+    match record {
+        Record::Transaction(stored) => {
+            let mut id = Vec::with_capacity(40);
+            write_transaction_id(&mut id, stored.run, stored.transaction.facts());
+            String::from_utf8(id).unwrap_or_default()
+        }
+        _ => format!("{journal:016x}-{sequence}"),
     }
 }
 

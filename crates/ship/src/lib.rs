@@ -16,10 +16,17 @@
 //! an answer means, pure). A new one implements [`sink::Sink`] and gets a line in [`settings::Destination`].
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod batch;
+pub mod dead_letter;
 pub mod elasticsearch;
+mod feed;
 pub mod file;
+pub mod gate;
+pub mod http;
 pub mod logstash;
 pub mod select;
 pub mod settings;
+pub mod shipper;
 pub mod sink;
+pub mod stats;

@@ -12,4 +12,10 @@ impl Query {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// Whether a document is meant.
+    #[must_use]
+    pub fn matches(&self, _document: &[u8]) -> bool {
+        true
+    }
 }

@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::Document;
 
 /// A destination. It blocks; its time limits are its own, and none is endless.
 pub trait Sink: Send {
     /// Sends documents and tells what became of them. What it cannot tell is [`Answer::Again`]: better twice than not at all.
     fn send(&mut self, documents: &[Document<'_>]) -> Answer;
-
-    /// Something without documents that shows whether it is there and lets us in; the shipper calls it before the first batch. Sinks that
-    /// have nothing like it do nothing.
-    ///
-    /// # Errors
-    ///
-    /// It is not there, or does not want us.
-    fn check(&mut self) -> Result<(), Trouble> {
-        Ok(())
-    }
 
     /// Bytes that were sent, as they went over the wire or onto the disk.
     fn sent_bytes(&self) -> u64;
@@ -48,11 +40,12 @@ pub enum Item {
 }
 
 /// Why a document is refused for ever.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Refusal {
     /// Status, where the destination has such.
     pub status: Option<u16>,
     /// A short name, such as `document_parsing_exception`.
+    #[serde(rename = "type")]
     pub kind: String,
     /// What the destination said.
     pub reason: String,

@@ -47,7 +47,7 @@ fn record_texts(bytes: &[u8]) -> (String, String) {
     let record = decode(bytes).unwrap();
     let (mut line, mut document) = (Vec::new(), Vec::new());
     json::write_record(&mut line, &record);
-    ecs::write_record(&mut document, &record);
+    ecs::write_record(&mut document, &record, None);
     (String::from_utf8(line).unwrap(), String::from_utf8(document).unwrap())
 }
 
@@ -376,7 +376,7 @@ fn survives(bytes: &[u8]) {
     let Ok(of) = decode(bytes) else { return };
     let mut text = Vec::new();
     json::write_record(&mut text, &of);
-    ecs::write_record(&mut text, &of);
+    ecs::write_record(&mut text, &of, Some("00000000000000ff-7"));
     let mut again = Vec::new();
     if record(&mut again, &of).is_ok() {
         let (mut first, mut second) = (Vec::new(), Vec::new());

@@ -21,6 +21,15 @@ pub struct Position {
     pub record: u32,
 }
 
+/// Where a reader goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    /// The next record.
+    pub position: Position,
+    /// Its sequence number: tells how many were passed over when retention has removed the block.
+    pub sequence: u64,
+}
+
 fn path(name: &str) -> Result<String> {
     let right = (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -32,20 +41,22 @@ fn path(name: &str) -> Result<String> {
 /// # Errors
 ///
 /// The name is none, the cursor is of another journal or not whole, or the disk refuses.
-pub fn load(storage: &dyn Storage, name: &str, origin: &str) -> Result<Option<Position>> {
+pub fn load(storage: &dyn Storage, name: &str, origin: &str) -> Result<Option<Cursor>> {
     let file = path(name)?;
     let Some(bytes) = storage::read_small(storage, &file, FILE_BYTES_MAX)? else { return Ok(None) };
-    let parse = || -> Option<(String, Position)> {
+    let parse = || -> Option<(String, Cursor)> {
         let table: Table = String::from_utf8(bytes).ok()?.parse().ok()?;
         let number = |key| table.get(key).and_then(Value::as_integer);
         let block = u64::try_from(number("block")?).ok()?;
         let record = u32::try_from(number("record")?).ok()?;
-        Some((table.get("origin")?.as_str()?.to_owned(), Position { block, record }))
+        let sequence = u64::try_from(number("sequence")?).ok()?;
+        let cursor = Cursor { position: Position { block, record }, sequence };
+        Some((table.get("origin")?.as_str()?.to_owned(), cursor))
     };
     match parse() {
         None => Err(Error::Corrupt { file, offset: 0, what: "not a cursor" }),
         Some((other, _)) if other != origin => Err(Error::OtherOrigin { file, origin: other }),
-        Some((_, position)) => Ok(Some(position)),
+        Some((_, cursor)) => Ok(Some(cursor)),
     }
 }
 
@@ -54,13 +65,17 @@ pub fn load(storage: &dyn Storage, name: &str, origin: &str) -> Result<Option<Po
 /// # Errors
 ///
 /// The name or origin is none, or the disk refuses.
-pub fn store(storage: &dyn Storage, name: &str, origin: &str, position: Position) -> Result<()> {
+pub fn store(storage: &dyn Storage, name: &str, origin: &str, cursor: Cursor) -> Result<()> {
     let file = path(name)?;
     if !is_origin(origin) {
         return Err(Error::Origin(origin.to_owned()));
     }
     storage.create_dir(FOLDER)?;
-    let text = format!("origin = \"{origin}\"\nblock = {}\nrecord = {}\n", position.block, position.record);
+    let Cursor { position, sequence } = cursor;
+    let text = format!(
+        "origin = \"{origin}\"\nblock = {}\nrecord = {}\nsequence = {sequence}\n",
+        position.block, position.record
+    );
     storage::replace(storage, &file, text.as_bytes())
 }
 
@@ -75,23 +90,24 @@ mod tests {
     fn what_is_stored_is_loaded() {
         let disk = FaultyDisk::new(1);
         assert_eq!(load(&*disk, "search", ORIGIN).unwrap(), None);
-        for position in [Position::default(), Position { block: 4711, record: 12 }] {
-            store(&*disk, "search", ORIGIN, position).unwrap();
-            assert_eq!(load(&*disk, "search", ORIGIN).unwrap(), Some(position));
+        let far = Cursor { position: Position { block: 4711, record: 12 }, sequence: 99 };
+        for cursor in [Cursor::default(), far] {
+            store(&*disk, "search", ORIGIN, cursor).unwrap();
+            assert_eq!(load(&*disk, "search", ORIGIN).unwrap(), Some(cursor));
         }
         let text = storage::read_small(&*disk, "cursors/search.toml", 4096).unwrap().unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            format!("origin = \"{ORIGIN}\"\nblock = 4711\nrecord = 12\n")
+            format!("origin = \"{ORIGIN}\"\nblock = 4711\nrecord = 12\nsequence = 99\n")
         );
     }
 
     #[test]
     fn a_cursor_of_another_journal_or_in_pieces_is_refused() {
         let disk = FaultyDisk::new(1);
-        store(&*disk, "a", "headtrail/other/0", Position::default()).unwrap();
+        store(&*disk, "a", "headtrail/other/0", Cursor::default()).unwrap();
         assert!(matches!(load(&*disk, "a", ORIGIN), Err(Error::OtherOrigin { .. })));
-        for text in ["", "origin = \"x\"", "origin = \"x\"\nblock = -1\nrecord = 0", "\u{1}"] {
+        for text in ["", "origin = \"x\"", "origin = \"x\"\nblock = -1\nrecord = 0\nsequence = 0", "\u{1}"] {
             storage::replace(&*disk, "cursors/a.toml", text.as_bytes()).unwrap();
             assert!(matches!(load(&*disk, "a", ORIGIN), Err(Error::Corrupt { .. })), "{text}");
         }
@@ -103,9 +119,9 @@ mod tests {
         let long = "a".repeat(65);
         for name in ["", "..", "a/b", "../keys/journal", "A", "a.b", "ä", "a\0", &long] {
             assert!(matches!(load(&*disk, name, ORIGIN), Err(Error::CursorName(_))), "{name}");
-            let stored = store(&*disk, name, ORIGIN, Position::default());
+            let stored = store(&*disk, name, ORIGIN, Cursor::default());
             assert!(matches!(stored, Err(Error::CursorName(_))), "{name}");
         }
-        assert!(store(&*disk, &"a".repeat(64), ORIGIN, Position::default()).is_ok());
+        assert!(store(&*disk, &"a".repeat(64), ORIGIN, Cursor::default()).is_ok());
     }
 }

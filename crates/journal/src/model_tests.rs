@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::block::BlockBuilder;
-use crate::cursor::{self, Position};
+use crate::cursor::{self, Cursor, Position};
 use crate::format::{BlockHeader, BlockHeaderBytes, leaf_hash};
 use crate::journal::{Journal, Options};
 use crate::reader::{Leaves, Next, Reader, SEGMENTS};
@@ -354,13 +354,15 @@ impl Run {
         let storage = self.storage();
         match cursor::load(&*storage, "model", ORIGIN) {
             Ok(Some(position)) if !self.disk.is_rotten() => {
-                ensure!(position.block <= self.reader_at, "the cursor ran ahead to {position:?}");
+                let block = position.position.block;
+                ensure!(block <= self.reader_at, "the cursor ran ahead to {position:?}");
             }
             _ => {}
         }
         let Some(end) = self.read(self.reader_at)? else { return Ok(()) };
         self.reader_at = end;
-        let _ = cursor::store(&*storage, "model", ORIGIN, Position { block: end, record: 0 });
+        let cursor = Cursor { position: Position { block: end, record: 0 }, sequence: 0 };
+        let _ = cursor::store(&*storage, "model", ORIGIN, cursor);
         Ok(())
     }
 

@@ -37,19 +37,18 @@ pub struct Removed {
 
 /// How many of `segments`, which are in order, go by size and age. The last one is the newest and always stays.
 ///
-/// `floor` is the least block that some cursor still needs: what has not been delivered stays, unless the disk is full ([`forced`]).
+/// What a reader has not had yet goes, too: a destination that is away for weeks must not fill the disk. It is counted ([`removed`]).
 ///
 /// The newest record of a segment is taken to be as old as the segment behind it: that costs one header instead of all of its blocks, and
 /// keeps a segment longer by the time that a block waits to be sealed.
 #[must_use]
-pub fn due(segments: &[Segment], retention: Retention, now_ns: u64, floor: Option<u64>) -> usize {
+pub fn due(segments: &[Segment], retention: Retention, now_ns: u64) -> usize {
     let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let mut go = 0;
     for pair in segments.windows(2) {
         let [segment, next] = pair else { break };
         let old = next.created_ns.is_some_and(|newest| now_ns.saturating_sub(newest) > retention.age_ns_max);
-        let needed = floor.is_some_and(|floor| next.first_block > floor);
-        if needed || !(old || bytes > retention.bytes_max) {
+        if !old && bytes <= retention.bytes_max {
             break;
         }
         bytes -= segment.bytes;
@@ -112,30 +111,26 @@ mod tests {
     #[test]
     fn the_oldest_go_by_size() {
         let all = segments(&[5, 5, 5, 5]);
-        assert_eq!(due(&all, ALL, 1_000, None), 0);
-        assert_eq!(due(&all, Retention { bytes_max: 20, ..ALL }, 0, None), 0);
-        assert_eq!(due(&all, Retention { bytes_max: 19, ..ALL }, 0, None), 1);
-        assert_eq!(due(&all, Retention { bytes_max: 0, ..ALL }, 0, None), 3);
-        assert_eq!(due(&[], Retention { bytes_max: 0, ..ALL }, 0, None), 0);
+        assert_eq!(due(&all, ALL, 1_000), 0);
+        assert_eq!(due(&all, Retention { bytes_max: 20, ..ALL }, 0), 0);
+        assert_eq!(due(&all, Retention { bytes_max: 19, ..ALL }, 0), 1);
+        assert_eq!(due(&all, Retention { bytes_max: 0, ..ALL }, 0), 3);
+        assert_eq!(due(&[], Retention { bytes_max: 0, ..ALL }, 0), 0);
     }
 
     #[test]
     fn a_segment_is_as_old_as_the_one_behind_it() {
         let all = segments(&[5, 5, 5, 5]);
-        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 150, None), 0);
-        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 151, None), 1);
-        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 1_000, None), 3);
+        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 150), 0);
+        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 151), 1);
+        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 1_000), 3);
         // A clock that went back removes nothing.
-        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 0, None), 0);
+        assert_eq!(due(&all, Retention { age_ns_max: 50, ..ALL }, 0), 0);
     }
 
     #[test]
-    fn what_a_cursor_needs_stays_until_the_disk_is_full() {
+    fn what_a_cursor_needed_is_counted() {
         let all = segments(&[5, 5, 5, 5]);
-        let none = Retention { bytes_max: 0, age_ns_max: 0 };
-        assert_eq!(due(&all, none, 1_000, Some(9)), 0);
-        assert_eq!(due(&all, none, 1_000, Some(10)), 1);
-        assert_eq!(due(&all, none, 1_000, Some(29)), 2);
         assert_eq!(forced(&all, 6), 2);
         assert_eq!(removed(&all, 2, Some(15)), Removed { blocks: 0..20, undelivered_blocks: 5, bytes: 10 });
         assert_eq!(removed(&all, 2, Some(25)).undelivered_blocks, 0);
@@ -146,13 +141,12 @@ mod tests {
         #[test]
         fn the_newest_stays_and_no_more_goes_than_must(
             bytes in proptest::collection::vec(1u64..100, 0..20), max in 0u64..500, now in 0u64..5_000, age in 0u64..5_000,
-            floor in proptest::option::of(0u64..300),
         ) {
             let all = segments(&bytes);
             let retention = Retention { bytes_max: max, age_ns_max: age };
-            let go = due(&all, retention, now, floor);
+            let go = due(&all, retention, now);
             prop_assert!(go == 0 || go < all.len());
-            prop_assert_eq!(due(&all[go..], retention, now, floor), 0);
+            prop_assert_eq!(due(&all[go..], retention, now), 0);
             let forced = forced(&all, max);
             prop_assert!(forced == 0 || forced < all.len());
             let free: u64 = bytes[..forced].iter().sum();

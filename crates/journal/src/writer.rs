@@ -343,14 +343,14 @@ impl Writer {
         self.closed.iter().copied().chain(current.map(|current| current.segment)).collect()
     }
 
-    /// Removes what is too much or too old. `floor` is the least block that some cursor still needs.
+    /// Removes what is too much or too old. `floor` is the least block that some cursor still needs: what goes from there on is counted.
     ///
     /// # Errors
     ///
     /// The disk refuses.
     pub fn retain(&mut self, retention: Retention, floor: Option<u64>, now_ns: u64) -> Result<Removed> {
         let segments = self.segments();
-        self.remove(&segments, retention::due(&segments, retention, now_ns, floor), floor)
+        self.remove(&segments, retention::due(&segments, retention, now_ns), floor)
     }
 
     /// Sets so many bytes free, delivered or not, as far as there are closed segments: for a full disk.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use headtrail_journal::cursor::Position;
+use headtrail_journal::cursor::Cursor;
 use headtrail_record::record::Kind;
 
 /// A document.
@@ -27,7 +27,7 @@ pub struct Batch {
     ids: String,
     entries: Vec<Entry>,
     /// Where the reader goes on once all of this is settled.
-    pub next: Position,
+    pub next: Cursor,
 }
 
 #[derive(Debug)]

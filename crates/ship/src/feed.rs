@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headtrail_journal::block::Block;
-use headtrail_journal::cursor::{self, Position};
+use headtrail_journal::cursor::{self, Cursor, Position};
 use headtrail_journal::format::journal_number;
 use headtrail_journal::reader::{Next, Reader};
 use headtrail_journal::storage::Storage;
@@ -70,33 +70,29 @@ impl Feed {
         selection: Selection,
     ) -> Result<(Self, Option<String>)> {
         let origin = headtrail_journal::reader::origin(&*storage)?;
-        let (at, words) = match cursor::load(&*storage, name, &origin) {
-            Ok(at) => (at.unwrap_or_default(), None),
+        let (cursor, words) = match cursor::load(&*storage, name, &origin) {
+            Ok(cursor) => (cursor.unwrap_or_default(), None),
             Err(error @ (Error::OtherOrigin { .. } | Error::Corrupt { .. })) => {
-                (Position::default(), Some(format!("{error}; it begins at the beginning of the journal")))
+                (Cursor::default(), Some(format!("{error}; it begins at the beginning of the journal")))
             }
             Err(error) => return Err(error),
         };
+        let Cursor { position: at, sequence: record } = cursor;
         let reader = Reader::open(storage.clone(), at)?;
         let journal = journal_number(&origin);
         let name = name.to_owned();
         let document = Vec::new();
-        Ok((Self { storage, name, reader, journal, selection, block: None, at, record: 0, document }, words))
+        Ok((Self { storage, name, reader, journal, selection, block: None, at, record, document }, words))
     }
 
     /// The next record.
-    pub(crate) fn position(&self) -> Position {
-        self.at
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor { position: self.at, sequence: self.record }
     }
 
-    /// Its number in the journal; 0 before the first one.
-    pub(crate) fn record(&self) -> u64 {
-        self.record
-    }
-
-    /// Makes durable that everything before `position` is settled.
-    pub(crate) fn store(&self, position: Position) -> Result<()> {
-        cursor::store(&*self.storage, &self.name, self.reader.origin(), position)
+    /// Makes durable that everything before is settled.
+    pub(crate) fn store(&self, cursor: Cursor) -> Result<()> {
+        cursor::store(&*self.storage, &self.name, self.reader.origin(), cursor)
     }
 
     /// Adds what comes next to a batch, until it is full or there is nothing yet. Returns whether it came across any record.
@@ -118,27 +114,35 @@ impl Feed {
             }
             looked_at += self.take(batch, limits, looked_at, counts);
         }
-        batch.next = self.at;
+        batch.next = self.cursor();
         Ok(looked_at > 0)
     }
 
     /// Goes to the next block that has something; whether there is one.
     fn next_block(&mut self, counts: &mut Counts) -> Result<bool> {
+        let mut missing = false;
         loop {
             match self.reader.next_block()? {
                 None => return Ok(false),
                 Some(Next::Block(block)) => {
                     self.at.record = if block.header.block == self.at.block { self.at.record } else { 0 };
                     self.at.block = block.header.block;
+                    if missing {
+                        // The numbers of records have no gaps.
+                        counts.skipped_records += block.header.first_record.saturating_sub(self.record);
+                    }
+                    self.record = block.header.first_record + u64::from(self.at.record);
                     self.block = Some(block);
                     return Ok(true);
                 }
                 Some(Next::Skip(skip)) => {
-                    counts.skipped_records += skip.records.unwrap_or(1);
+                    missing = true;
                     self.at = Position { block: skip.blocks.end, record: 0 };
                 }
                 Some(Next::Damage(damage)) => {
-                    counts.unreadable_records += damage.records.unwrap_or(1);
+                    let records = damage.records.unwrap_or(1);
+                    counts.unreadable_records += records;
+                    self.record += records;
                     if !damage.blocks.is_empty() {
                         self.at = Position { block: damage.blocks.end, record: 0 };
                     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use headtrail_journal::cursor::Position;
+use headtrail_journal::cursor::Cursor;
 use headtrail_journal::storage::Storage;
 use headtrail_record::record::Kind;
 
@@ -94,8 +94,8 @@ impl Shipper {
         idle();
         let Some(mut feed) = self.open() else { return };
         let mut batch = Batch::default();
-        let mut stored = (feed.position(), Instant::now());
-        self.settled(feed.position(), None);
+        let mut stored = (feed.cursor(), Instant::now());
+        self.settled(feed.cursor(), None);
         while !self.gate.is_stopped() {
             batch.clear();
             let synced = self.gate.synced();
@@ -113,7 +113,6 @@ impl Shipper {
                 break;
             }
             let newest = batch.len().checked_sub(1).and_then(|last| batch.get(last));
-            self.counts.record = feed.record();
             self.settled(batch.next, newest.map(|document| document.time_ns));
             if stored.0 != batch.next && (!looked || stored.1.elapsed() >= CURSOR_INTERVAL) {
                 match feed.store(batch.next) {
@@ -125,13 +124,9 @@ impl Shipper {
                 self.gate.wait_for_more(synced.blocks, IDLE_WAIT);
             }
         }
-        if stored.0 != self.position() {
-            let _ = feed.store(self.position());
+        if stored.0 != self.counts.cursor {
+            let _ = feed.store(self.counts.cursor);
         }
-    }
-
-    fn position(&self) -> Position {
-        Position { block: self.counts.block, record: self.counts.block_record }
     }
 
     fn open(&mut self) -> Option<Feed> {
@@ -149,9 +144,8 @@ impl Shipper {
         None
     }
 
-    fn settled(&mut self, at: Position, time_ns: Option<u64>) {
-        self.counts.block = at.block;
-        self.counts.block_record = at.record;
+    fn settled(&mut self, at: Cursor, time_ns: Option<u64>) {
+        self.counts.cursor = at;
         if let Some(time_ns) = time_ns {
             self.counts.settled_time_ns = time_ns;
         }

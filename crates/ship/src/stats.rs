@@ -1,5 +1,6 @@
 //! What a reader has done, for metrics, `status`, and loss records.
 
+use headtrail_journal::cursor::Cursor;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,12 +29,8 @@ pub struct Counts {
     pub unreadable_records: u64,
     /// Bytes that were sent.
     pub sent_bytes: u64,
-    /// The first block that is not settled: what retention must keep, if it can.
-    pub block: u64,
-    /// Records of that block that are settled.
-    pub block_record: u32,
-    /// The first record that is not settled.
-    pub record: u64,
+    /// The first record that is not settled; its block is what retention must keep, if it can.
+    pub cursor: Cursor,
     /// Time of the newest settled document, nanoseconds since the Unix epoch; 0: none.
     pub settled_time_ns: u64,
     /// Why it does not go on now; None while it does.

@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// Tells names of executables to the recorder, which has no right to look at them
     #[command(name = crate::names::COMMAND, hide = true)]
     HelperNames,
+    /// Puts checkpoints elsewhere for the recorder, which may neither run a program nor make a connection
+    #[command(name = crate::export::COMMAND, hide = true)]
+    HelperExport,
 }
 
 /// `headtrail run`

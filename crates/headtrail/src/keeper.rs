@@ -1,12 +1,10 @@
 //! The journal's thread: packs blocks, writes them, makes them durable, removes what is too old.
 //!
 //! Place in the daemon: behind the capture, which hands over blocks and gets empty ones back ([`crate::recorder`]); it is
-//! never waited for. It exports each new checkpoint, since only what lies elsewhere proves anything. What it does is put up once in a while as [`State`]. It takes the time of the wall clock, since
-//! retention is by age; a clock set back makes nothing but the age wrong.
+//! never waited for. It has each new checkpoint exported ([`crate::export`]). What it does is put up once in a while as
+//! [`State`]. It takes the time of the wall clock, since retention is by age; a clock set back makes nothing but the age wrong.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +15,8 @@ use headtrail_journal::retention::Retention;
 use headtrail_journal::storage::{self, Storage};
 use headtrail_journal::tree::NOTE_BYTES_MAX;
 use headtrail_journal::{DiskTrouble, Error};
+
+use crate::export::Exporter;
 
 /// Between two looks at what may be removed.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -101,8 +101,8 @@ pub(crate) struct Keeper {
     shared: Shared,
     orders: Receiver<Order>,
     empty: Sender<BlockBuilder>,
-    /// Where new checkpoints are appended to.
-    export: Option<File>,
+    /// Takes new checkpoints elsewhere.
+    export: Option<Exporter>,
     /// When the oldest block that is not synced was written.
     unsynced_since: Option<Instant>,
     retained: Instant,
@@ -116,7 +116,7 @@ impl Keeper {
         shared: Shared,
         orders: Receiver<Order>,
         empty: Sender<BlockBuilder>,
-        export: Option<File>,
+        export: Option<Exporter>,
     ) -> Self {
         let synced = journal.synced();
         let state = State {
@@ -144,6 +144,9 @@ impl Keeper {
 
     /// Works until it is told to end, or nobody is there any more.
     pub(crate) fn run(mut self) {
+        if let Some(export) = &mut self.export {
+            export.listen();
+        }
         loop {
             let wait = self.unsynced_since.map_or(RETAIN_INTERVAL, |since| {
                 self.settings.sync.saturating_sub(since.elapsed()).min(RETAIN_INTERVAL)
@@ -168,15 +171,14 @@ impl Keeper {
         self.sync();
         self.shared.put(&self.state);
         // The last checkpoint is made by closing, and exported behind it.
-        let (mut export, journal) = (self.export.take(), self.journal);
-        match journal.close(now_ns()) {
-            Err(error) => eprintln!("headtrail: the journal's end: {error}"),
-            Ok(_) => {
-                let note = storage::read_small(&*self.storage, CHECKPOINT, NOTE_BYTES_MAX).ok().flatten();
-                if let (Some(file), Some(note)) = (&mut export, note) {
-                    let _ = file.write_all(&note).and_then(|()| file.sync_data());
-                }
-            }
+        if let Err(error) = self.journal.close(now_ns()) {
+            eprintln!("headtrail: the journal's end: {error}");
+            return;
+        }
+        if let Some(mut export) = self.export {
+            let note = storage::read_small(&*self.storage, CHECKPOINT, NOTE_BYTES_MAX).ok().flatten();
+            note.iter().for_each(|note| export.export(note));
+            export.finish();
         }
     }
 
@@ -236,19 +238,10 @@ impl Keeper {
             self.state.checkpoint_trouble = None;
         }
         let Some(note) = self.journal.take_new_checkpoint() else { return };
-        self.export(&note);
-        self.state.checkpoint = Some(note.into());
-    }
-
-    /// Notes end with a line end; an empty line stands between two.
-    fn export(&mut self, note: &[u8]) {
-        let Some(file) = &mut self.export else { return };
-        let written =
-            file.write_all(note).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_data());
-        if let Err(error) = written {
-            *self.state.errors.entry("export").or_default() += 1;
-            eprintln!("headtrail: a checkpoint cannot be exported: {error}");
+        if let Some(export) = &mut self.export {
+            export.export(&note);
         }
+        self.state.checkpoint = Some(note.into());
     }
 
     /// A full disk is made less full: the oldest segments go.

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod doctor;
 mod exit;
+mod export;
 mod journal_cat;
 mod keeper;
 mod key;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             print!("{}", metrics::page());
             Ok(())
         }
+        Command::HelperExport => export::helper::serve(),
         Command::HelperNames => names::serve().map_err(Failure::refused),
     };
     match result {

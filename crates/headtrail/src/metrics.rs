@@ -115,6 +115,16 @@ const METRICS: &[Metric] = &[
         samples: |s, each| if let Some(journal) = &s.journal { counts(&journal.write_errors, each) },
     },
     Metric {
+        name: "headtrail_checkpoints_exported_total", kind: Counter, unit: "checkpoints", labels: &[],
+        help: "Checkpoints of the journal that have arrived where they are exported to. Those that a newer one replaced before are not among them.",
+        samples: |s, each| if let Some(export) = &s.export { each(&[], Whole(export.exported)) },
+    },
+    Metric {
+        name: "headtrail_checkpoint_export_failures_total", kind: Counter, unit: "tries", labels: &[],
+        help: "Tries to export a checkpoint that failed.",
+        samples: |s, each| if let Some(export) = &s.export { each(&[], Whole(export.failures)) },
+    },
+    Metric {
         name: "headtrail_reader_lag_records", kind: Gauge, unit: "records", labels: &["reader"],
         help: "Records between a reader of the journal and the last synced one.",
         samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.lag_records)) },

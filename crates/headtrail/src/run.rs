@@ -9,7 +9,7 @@
 //! belongs to its own user.
 
 use std::borrow::Cow;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,8 +35,9 @@ use headtrail_record::volume::{SampleKey, Volume};
 use sha2::{Digest, Sha256};
 
 use crate::cli;
-use crate::config::{self, Config, Export};
+use crate::config::{self, Config};
 use crate::exit::Failure;
+use crate::export::{self, Exporter};
 use crate::keeper::{self, Keeper, Order};
 use crate::key;
 use crate::losses::Told;
@@ -140,12 +141,14 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let http = address.map(web::bind).transpose()?;
     let bound = http.as_ref().and_then(|listener| listener.local_addr().ok());
     let fingerprint_key = key::load_or_make(&plan.data_dir).map_err(Failure::refused)?;
-    let export = open_export(plan.config.journal.export.as_ref())?;
+    let user = options.user.as_deref().or(plan.config.user_asked_for());
+    let export = plan.config.journal.export.as_ref().map(|to| Exporter::open(to, user)).transpose()?;
+    let exported = export.as_ref().map(Exporter::shared);
     let run = key::run_id().map_err(Failure::refused)?;
     let sample_key = SampleKey(key::random_bytes().map_err(Failure::refused)?);
     let read: Vec<PathBuf> = plan.config_folder().into_iter().collect();
     let report = sandbox::drop_privileges(&sandbox::Plan {
-        user: options.user.as_deref().or(plan.config.user_asked_for()),
+        user,
         data_dir: &plan.data_dir,
         read: &read,
         connect_ports: &[],
@@ -195,6 +198,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         told: Told::since(started_ns),
         board,
         shared,
+        exported,
         orders,
         report,
         started_ns,
@@ -262,6 +266,8 @@ struct Daemon {
     told: Told,
     board: Board,
     shared: keeper::Shared,
+    /// How the export of checkpoints goes, if there is one.
+    exported: Option<export::Shared>,
     orders: Sender<Order>,
     report: sandbox::Report,
     started_ns: u64,
@@ -542,6 +548,10 @@ impl Daemon {
                 unsynced_blocks: kept.next_block.saturating_sub(kept.synced_blocks),
                 write_errors: kept.errors.iter().map(|(name, &count)| owned(name, count)).collect(),
             }),
+            export: self.exported.as_ref().map(|exported| {
+                let export::Progress { exported, failures, trouble, .. } = exported.get();
+                snapshot::Export { exported, failures, trouble }
+            }),
             memory: snapshot::Memory {
                 bytes: self.resident.bytes().unwrap_or(0),
                 limit_bytes: self.plan.config.memory_bytes_max,
@@ -561,21 +571,6 @@ impl Daemon {
 fn make_data_dir(path: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o750).create(path);
     made.map_err(|error| Failure::refused(format_args!("{}: {error}", path.display())))
-}
-
-/// Where checkpoints are exported to; opened before privileges are given up.
-fn open_export(export: Option<&Export>) -> Result<Option<File>, Failure> {
-    match export {
-        None => Ok(None),
-        Some(Export::File(path)) => {
-            let opened = OpenOptions::new().append(true).create(true).open(path);
-            let at = |error| Failure::refused(format_args!("{}: {error}", path.display()));
-            opened.map(Some).map_err(at)
-        }
-        Some(Export::Command(_) | Export::Url(_)) => Err(Failure::usage(
-            "journal.checkpoint: this version exports to a file only; have it read by what takes it elsewhere",
-        )),
-    }
 }
 
 /// Name of this host.

@@ -37,6 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) ring_bytes: u64,
     /// The journal.
     pub(crate) journal: Option<Journal>,
+    /// Checkpoints that are put elsewhere.
+    pub(crate) export: Option<Export>,
     /// Memory.
     pub(crate) memory: Memory,
     /// The BPF programs, where the kernel keeps statistics (`kernel.bpf_stats_enabled`).
@@ -87,6 +89,18 @@ pub(crate) struct Journal {
     pub(crate) unsynced_blocks: u64,
     /// Writes and syncs that failed, by error.
     pub(crate) write_errors: Vec<Count>,
+}
+
+/// Checkpoints that are put elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Export {
+    /// Those that have arrived.
+    pub(crate) exported: u64,
+    /// Tries that failed.
+    pub(crate) failures: u64,
+    /// Why the last one did; absent while all is well.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Memory of the process.
@@ -182,6 +196,11 @@ pub(crate) fn example() -> Snapshot {
             synced_record: 3990,
             unsynced_blocks: 1,
             write_errors: vec![count("ENOSPC", 2)],
+        }),
+        export: Some(Export {
+            exported: 9,
+            failures: 2,
+            trouble: Some("the server answers 503\x1b[31m".to_owned()),
         }),
         memory: Memory { bytes: 41 << 20, limit_bytes: 256 << 20, shed: vec![count("twins", 0)] },
         bpf: vec![Program { name: "ht_ingress".to_owned(), run_ns: 1_500_000_000, runs: 3_000_000 }],

@@ -124,6 +124,16 @@ fn text(status: &Snapshot) -> String {
             lines.add("", &format!("{} times {}", thousands(error.count), error.name));
         }
     }
+    if let Some(export) = &status.export {
+        let failed = match export.failures {
+            0 => String::new(),
+            failures => format!("; {} tries failed", thousands(failures)),
+        };
+        lines.add("checkpoints", &format!("{} exported{failed}", thousands(export.exported)));
+        if let Some(why) = &export.trouble {
+            lines.add("", &format!("not now: {why}"));
+        }
+    }
     for reader in &status.readers {
         let mut value = format!("{} records behind", thousands(reader.lag_records));
         if reader.skipped_records > 0 {
@@ -208,6 +218,8 @@ mod tests {
             "              1 responses (kernel: ring_full)\n",
             "ring          2.0 KiB of 16.0 MiB wait\n",
             "journal       4,000 records in 10 blocks, 5.0 MiB; 1 blocks not synced\n",
+            "checkpoints   9 exported; 2 tries failed\n",
+            "              not now: the server answers 503\\x1b[31m\n",
             "  search      12 records behind\n",
             "memory        41.0 MiB of 256.0 MiB\n",
             "bpf           ht_ingress: 3,000,000 runs, 500 ns each\n",

@@ -164,6 +164,8 @@ fn a_wrong_value_is_told_with_what_is_allowed() {
         ("[journal]\nblock = '5s'", "f.toml:2:9: journal.block: longer than journal.sync"),
         ("[journal]\nsync = '50ms'", "f.toml:2:8: journal.block: longer than journal.sync"),
         ("[journal.checkpoint]\nurl = 'https://u:p@h/'", "is no http or https URL without credentials"),
+        ("[journal.checkpoint]\nurl = 'https://h:99999/'", "is no http or https URL without credentials"),
+        ("[journal.checkpoint]\nurl = 'http://:80/'", "is no http or https URL without credentials"),
         ("[journal.checkpoint]\ncommand = ['logger']", "the absolute path of a program"),
         (
             "[journal.checkpoint]\nurl = 'https://h/'\nfile = '/a'",

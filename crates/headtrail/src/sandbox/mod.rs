@@ -14,8 +14,8 @@
 //! What the kernel does not have is told in the [`Report`], which is read back from the kernel where it tells. One case is
 //! refused: staying root where landlock does not keep root's files out of reach, unless that was asked for.
 //!
-//! The main process never runs another program. What must (names of other users' executables) is in a helper that is
-//! started before and does that alone: [`crate::names`].
+//! The main process never runs another program and makes no connection. What must is in helpers that are started before and
+//! do that alone: [`crate::names`] (names of other users' executables), [`crate::export`] (checkpoints to elsewhere).
 
 mod capabilities;
 mod hand_over;
@@ -97,6 +97,25 @@ pub(crate) fn restrict_names_helper() -> Result<(), Failure> {
         Layer::Off(why) => Err(refused("seccomp", &why)),
         _ => Ok(()),
     }
+}
+
+/// Becomes the recorder's user and gives up all capabilities, for [`crate::export::helper`]. Where that makes connections itself, to
+/// `port`, it is held by landlock and seccomp, too; a program that it runs instead is the administrator's own, and may do
+/// what that user may.
+pub(crate) fn restrict_export_helper(user: Option<&str>, port: Option<u16>) -> Result<(), Failure> {
+    only_thread()?;
+    no_dumps()?;
+    let identity = user::identity(user)?;
+    capabilities::shrink_bounding_set(CapabilitySet::empty());
+    user::become_it(identity, CapabilitySet::empty(), &mut Vec::new())?;
+    capabilities::set(CapabilitySet::empty())?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| refused("no_new_privs", &e))?;
+    if let Some(port) = port {
+        // What this kernel does not have is told by the recorder's own report.
+        paths::restrict_to_connect(port);
+        syscalls::restrict();
+    }
+    Ok(())
 }
 
 /// Capabilities by the kernel's names.

@@ -33,10 +33,21 @@ const READ_TO_CONNECT: [&str; 10] = [
 /// Written beside the data directory.
 const WRITE: [&str; 1] = ["/dev/null"];
 
+/// Names are looked up by TCP where an answer is too long for UDP.
+const DNS: u16 = 53;
+
 /// Restricts this thread and what it starts.
 pub(super) fn restrict(plan: &Plan<'_>) -> Layer {
-    let built = build(plan).and_then(RulesetCreated::restrict_self);
-    let status = match built {
+    enforce(build(plan))
+}
+
+/// Restricts this thread and what it starts to connections with one TCP port, and to what these take.
+pub(super) fn restrict_to_connect(port: u16) -> Layer {
+    enforce(nothing().and_then(|rules| allow_to_connect(rules, &[port, DNS])))
+}
+
+fn enforce(rules: Result<RulesetCreated, RulesetError>) -> Layer {
+    let status = match rules.and_then(RulesetCreated::restrict_self) {
         Ok(status) => status,
         Err(error) => return Layer::Off(error.to_string()),
     };
@@ -55,13 +66,7 @@ pub(super) fn restrict(plan: &Plan<'_>) -> Layer {
 fn build(plan: &Plan<'_>) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
     let write = AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock);
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
-        .create()?;
-    rules = allow(rules, plan.data_dir, write)?;
+    let mut rules = allow(nothing()?, plan.data_dir, write)?;
     for path in WRITE {
         rules = allow(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile)?;
     }
@@ -71,13 +76,25 @@ fn build(plan: &Plan<'_>) -> Result<RulesetCreated, RulesetError> {
     for path in plan.read {
         rules = allow(rules, path, read)?;
     }
-    if !plan.connect_ports.is_empty() {
-        for path in READ_TO_CONNECT {
-            rules = allow(rules, Path::new(path), read)?;
-        }
-    }
     // No port may be bound: listeners are there before.
-    for &port in plan.connect_ports {
+    if plan.connect_ports.is_empty() { Ok(rules) } else { allow_to_connect(rules, plan.connect_ports) }
+}
+
+/// Rules that allow nothing.
+fn nothing() -> Result<RulesetCreated, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()
+}
+
+fn allow_to_connect(mut rules: RulesetCreated, ports: &[u16]) -> Result<RulesetCreated, RulesetError> {
+    for path in READ_TO_CONNECT {
+        rules = allow(rules, Path::new(path), AccessFs::from_read(NEWEST) & !AccessFs::Execute)?;
+    }
+    for &port in ports {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     Ok(rules)

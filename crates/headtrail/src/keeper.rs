@@ -15,6 +15,8 @@ use headtrail_journal::retention::Retention;
 use headtrail_journal::storage::{self, Storage};
 use headtrail_journal::tree::NOTE_BYTES_MAX;
 use headtrail_journal::{DiskTrouble, Error};
+use headtrail_ship::gate::{Gate, Synced};
+use headtrail_ship::stats::Stats;
 
 use crate::export::Exporter;
 
@@ -40,6 +42,21 @@ pub(crate) enum Order {
 pub(crate) struct Settings {
     pub(crate) sync: Duration,
     pub(crate) retention: Retention,
+}
+
+/// The readers of the journal, as far as its writer cares.
+pub(crate) struct Readers {
+    /// Where they wait for what is durable.
+    pub(crate) gate: Gate,
+    /// How far each is.
+    pub(crate) stats: Vec<Stats>,
+}
+
+impl Readers {
+    /// The least block that one of them has not settled.
+    fn floor(&self) -> Option<u64> {
+        self.stats.iter().map(|stats| stats.get().cursor.position.block).min()
+    }
 }
 
 /// How far it is.
@@ -99,6 +116,7 @@ pub(crate) struct Keeper {
     settings: Settings,
     state: State,
     shared: Shared,
+    readers: Readers,
     orders: Receiver<Order>,
     empty: Sender<BlockBuilder>,
     /// Takes new checkpoints elsewhere.
@@ -114,6 +132,7 @@ impl Keeper {
         journal: Journal,
         settings: Settings,
         shared: Shared,
+        readers: Readers,
         orders: Receiver<Order>,
         empty: Sender<BlockBuilder>,
         export: Option<Exporter>,
@@ -128,12 +147,14 @@ impl Keeper {
             ..State::default()
         };
         shared.put(&state);
+        readers.gate.put(Synced { blocks: synced.blocks, records: synced.records });
         Self {
             storage,
             journal,
             settings,
             state,
             shared,
+            readers,
             orders,
             empty,
             export,
@@ -209,6 +230,7 @@ impl Keeper {
             Ok(synced) => {
                 self.state.synced_blocks = synced.blocks;
                 self.state.synced_records = synced.records;
+                self.readers.gate.put(Synced { blocks: synced.blocks, records: synced.records });
                 self.unsynced_since = None;
                 if self.state.trouble.take().is_some() {
                     eprintln!("headtrail: the journal is written again");
@@ -247,7 +269,7 @@ impl Keeper {
     /// A full disk is made less full: the oldest segments go.
     fn note_trouble(&mut self) {
         if self.journal.trouble() == Some(DiskTrouble::Full) {
-            match self.journal.set_free(FREE_BYTES, None) {
+            match self.journal.set_free(FREE_BYTES, self.readers.floor()) {
                 Ok(removed) => self.state.undelivered_blocks += removed.undelivered_blocks,
                 Err(error) => self.failed(&error),
             }
@@ -255,7 +277,7 @@ impl Keeper {
     }
 
     fn retain(&mut self) {
-        match self.journal.retain(self.settings.retention, None, now_ns()) {
+        match self.journal.retain(self.settings.retention, self.readers.floor(), now_ns()) {
             Ok(removed) => self.state.undelivered_blocks += removed.undelivered_blocks,
             Err(error) => self.failed(&error),
         }

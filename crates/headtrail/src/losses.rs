@@ -33,7 +33,7 @@ impl Told {
             if new > 0 {
                 let loss = Loss {
                     time_ns: now_ns,
-                    stage: Cow::Borrowed(lost.stage),
+                    stage: lost.stage.clone(),
                     reason: Cow::Borrowed(lost.reason),
                     count: new,
                     since_ns: self.since_ns,

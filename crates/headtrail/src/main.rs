@@ -23,6 +23,7 @@ mod processes;
 mod recorder;
 mod run;
 mod sandbox;
+mod ships;
 mod signals;
 mod snapshot;
 mod status;

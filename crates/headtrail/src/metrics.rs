@@ -135,6 +135,48 @@ const METRICS: &[Metric] = &[
         samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.skipped_records)) },
     },
     Metric {
+        name: "headtrail_reader_lag_seconds", kind: Gauge, unit: "seconds", labels: &["reader"],
+        help: "How old the newest record is that a reader has settled; zero where nothing waits.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Nanoseconds(reader.lag_ns)) },
+    },
+    Metric {
+        name: "headtrail_reader_documents_total", kind: Counter, unit: "documents", labels: &["reader"],
+        help: "Documents that a reader's destination has, those included that it had before.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.documents)) },
+    },
+    Metric {
+        name: "headtrail_reader_duplicates_total", kind: Counter, unit: "documents", labels: &["reader"],
+        help: "Documents that the destination had already, which it said by their id.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.duplicates)) },
+    },
+    Metric {
+        name: "headtrail_reader_dead_letters_total", kind: Counter, unit: "documents", labels: &["reader"],
+        help: "Documents that the destination refuses for ever, and that lie in the dead-letter file.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.dead_letters)) },
+    },
+    Metric {
+        name: "headtrail_reader_again_total", kind: Counter, unit: "documents", labels: &["reader"],
+        help: "Documents that were sent once more. They are no loss.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.again)) },
+    },
+    Metric {
+        name: "headtrail_reader_requests_total", kind: Counter, unit: "requests", labels: &["reader"],
+        help: "Times that something was sent.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.requests)) },
+    },
+    Metric {
+        name: "headtrail_reader_sent_bytes_total", kind: Counter, unit: "bytes", labels: &["reader"],
+        help: "Bytes that were sent, packed where they are packed.",
+        samples: |s, each| for reader in &s.readers { each(&[&reader.name], Whole(reader.sent_bytes)) },
+    },
+    Metric {
+        name: "headtrail_reader_troubles_total", kind: Counter, unit: "failures", labels: &["reader", "trouble"],
+        help: "Why a reader had to wait and try again, how often.",
+        samples: |s, each| for reader in &s.readers {
+            for trouble in &reader.troubles { each(&[&reader.name, &trouble.name], Whole(trouble.count)); }
+        },
+    },
+    Metric {
         name: "headtrail_memory_bytes", kind: Gauge, unit: "bytes", labels: &[],
         help: "Resident memory of the daemon.",
         samples: |s, each| each(&[], Whole(s.memory.bytes)),

@@ -32,6 +32,7 @@ use headtrail_record::proto;
 use headtrail_record::record::{Checkpoint, Lifecycle, Record};
 use headtrail_record::redact::{Policy, Redactor};
 use headtrail_record::volume::{SampleKey, Volume};
+use headtrail_ship::gate::Gate;
 use sha2::{Digest, Sha256};
 
 use crate::cli;
@@ -47,6 +48,7 @@ use crate::notify::Notifier;
 use crate::processes::ProcessTable;
 use crate::recorder::Recorder;
 use crate::sandbox;
+use crate::ships::{Prepared, Ships};
 use crate::signals::Signals;
 use crate::snapshot::{self, Board, Snapshot};
 use crate::summary::{Counts, Lost};
@@ -100,6 +102,11 @@ impl Plan {
         Some(path.canonicalize().ok()?.parent()?.to_owned())
     }
 
+    /// The destinations, with their secrets: these are read here, as whoever started the daemon.
+    fn ships(&self) -> Result<Vec<headtrail_ship::settings::Settings>, Failure> {
+        Ok(Vec::new())
+    }
+
     fn keeper(&self) -> keeper::Settings {
         keeper_settings(&self.config)
     }
@@ -146,12 +153,14 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let exported = export.as_ref().map(Exporter::shared);
     let run = key::run_id().map_err(Failure::refused)?;
     let sample_key = SampleKey(key::random_bytes().map_err(Failure::refused)?);
+    let ships = Prepared::new(plan.ships()?)?;
     let read: Vec<PathBuf> = plan.config_folder().into_iter().collect();
     let report = sandbox::drop_privileges(&sandbox::Plan {
         user,
         data_dir: &plan.data_dir,
         read: &read,
-        connect_ports: &[],
+        write: &ships.folders(),
+        connect_ports: &ships.ports(),
         works: &|| capture.exercise(),
     })?;
 
@@ -175,8 +184,19 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         let _ = to_recorder.send(BlockBuilder::new().map_err(journal_failure)?);
     }
     let shared = keeper::Shared::default();
-    let keeper =
-        Keeper::new(storage.clone(), journal, plan.keeper(), shared.clone(), to_keeper, to_recorder, export);
+    let gate = Gate::default();
+    let ships = ships.start(&plan.data_dir, &storage, &gate)?;
+    let readers = keeper::Readers { gate, stats: ships.floors() };
+    let keeper = Keeper::new(
+        storage.clone(),
+        journal,
+        plan.keeper(),
+        shared.clone(),
+        readers,
+        to_keeper,
+        to_recorder,
+        export,
+    );
     let thread = std::thread::Builder::new()
         .name("headtrail-journal".to_owned())
         .spawn(move || keeper.run())
@@ -200,6 +220,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         shared,
         exported,
         orders,
+        ships: Some(ships),
         report,
         started_ns,
         plan,
@@ -253,6 +274,9 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     notifier.stopping();
     daemon.end(&mut capture);
     let end = thread.join();
+    if let Some(ships) = daemon.ships.take() {
+        ships.stop();
+    }
     eprint!("{}", counts(&capture, &daemon.assembler).report());
     end.map_err(|_| Failure::no("the journal's thread has failed"))
 }
@@ -269,6 +293,8 @@ struct Daemon {
     /// How the export of checkpoints goes, if there is one.
     exported: Option<export::Shared>,
     orders: Sender<Order>,
+    /// Until the end.
+    ships: Option<Ships>,
     report: sandbox::Report,
     started_ns: u64,
     plan: Plan,
@@ -309,6 +335,23 @@ impl Daemon {
             self.board.put(self.snapshot(capture, now_ns));
             self.rotate_key(now_ns);
             self.record_checkpoint(now_ns);
+            self.tell_lags(now_ns);
+        }
+    }
+
+    /// A reader that is far behind is news, and so is that it is not any more.
+    fn tell_lags(&mut self, now_ns: u64) {
+        let changes = self.ships.as_mut().map(|ships| ships.changes(now_ns)).unwrap_or_default();
+        for change in changes {
+            self.lifecycle(change.event, now_ns, |record| {
+                let mut detail = |name: &'static str, value: String| {
+                    record.details.push((Cow::Borrowed(name), Cow::Owned(value)));
+                };
+                detail("reader", change.reader);
+                detail("records", change.lag.records.to_string());
+                detail("seconds", change.lag.time.as_secs().to_string());
+                change.trouble.into_iter().for_each(|trouble| detail("trouble", trouble));
+            });
         }
     }
 
@@ -508,8 +551,9 @@ impl Daemon {
             ("memory", "records", refused.no_memory),
             ("journal", "backlog", self.shared.get().refused_records),
         ] {
-            all.push(Lost { stage, reason, what: "records", count });
+            all.push(Lost { stage: Cow::Borrowed(stage), reason, what: "records", count });
         }
+        all.extend(self.ships.iter().flat_map(Ships::lost));
         all
     }
 
@@ -521,7 +565,7 @@ impl Daemon {
             .lost(&counts)
             .iter()
             .map(|lost| snapshot::Lost {
-                stage: lost.stage.to_owned(),
+                stage: lost.stage.to_string(),
                 reason: lost.reason.to_owned(),
                 what: lost.what.to_owned(),
                 count: lost.count,
@@ -562,6 +606,7 @@ impl Daemon {
                     .map(|(name, count)| owned(name, count))
                     .collect(),
             },
+            readers: self.ships.as_ref().map(|ships| ships.snapshot(now_ns)).unwrap_or_default(),
             sandbox: self.report.clone(),
             ..Snapshot::default()
         }

@@ -133,10 +133,30 @@ pub(crate) struct Program {
 pub(crate) struct Reader {
     /// Its name.
     pub(crate) name: String,
+    /// Kind of its destination.
+    pub(crate) kind: String,
     /// Records between it and the last synced one.
     pub(crate) lag_records: u64,
+    /// How long ago the newest record was made that it has settled; zero where nothing waits.
+    pub(crate) lag_ns: u64,
     /// Records that retention took before it read them.
     pub(crate) skipped_records: u64,
+    /// Documents that have arrived.
+    pub(crate) documents: u64,
+    /// Of these, those that had been there before.
+    pub(crate) duplicates: u64,
+    /// Documents that were refused for ever.
+    pub(crate) dead_letters: u64,
+    /// Documents that were sent once more.
+    pub(crate) again: u64,
+    /// Times that something was sent.
+    pub(crate) requests: u64,
+    /// Bytes that were sent.
+    pub(crate) sent_bytes: u64,
+    /// Why it did not go on, how often.
+    pub(crate) troubles: Vec<Count>,
+    /// Why it does not go on now; absent while it does.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Where the newest snapshot is put up. Clones are the same board.
@@ -204,7 +224,21 @@ pub(crate) fn example() -> Snapshot {
         }),
         memory: Memory { bytes: 41 << 20, limit_bytes: 256 << 20, shed: vec![count("twins", 0)] },
         bpf: vec![Program { name: "ht_ingress".to_owned(), run_ns: 1_500_000_000, runs: 3_000_000 }],
-        readers: vec![Reader { name: "search".to_owned(), lag_records: 12, skipped_records: 0 }],
+        readers: vec![Reader {
+            name: "elk".to_owned(),
+            kind: "elasticsearch".to_owned(),
+            lag_records: 12,
+            lag_ns: 61_000_000_000,
+            skipped_records: 0,
+            documents: 3988,
+            duplicates: 5,
+            dead_letters: 1,
+            again: 30,
+            requests: 70,
+            sent_bytes: 3 << 20,
+            troubles: vec![count("connect", 4)],
+            trouble: Some("http://es:9200: connection refused\x1b[31m".to_owned()),
+        }],
         sandbox: sandbox::Report { user: "headtrail".to_owned(), uid: 997, gid: 997, ..Default::default() },
     }
 }

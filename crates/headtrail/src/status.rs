@@ -135,11 +135,28 @@ fn text(status: &Snapshot) -> String {
         }
     }
     for reader in &status.readers {
-        let mut value = format!("{} records behind", thousands(reader.lag_records));
+        let mut value = format!("{}: {} arrived", reader.kind, thousands(reader.documents));
+        let _ = match reader.lag_records {
+            0 => write!(value, ", up to date"),
+            lag => {
+                write!(
+                    value,
+                    ", {} records ({}) behind",
+                    thousands(lag),
+                    duration(reader.lag_ns / 1_000_000_000)
+                )
+            }
+        };
+        if reader.dead_letters > 0 {
+            let _ = write!(value, ", {} refused", thousands(reader.dead_letters));
+        }
         if reader.skipped_records > 0 {
             let _ = write!(value, ", {} skipped", thousands(reader.skipped_records));
         }
         lines.add(&format!("  {}", reader.name), &value);
+        if let Some(why) = &reader.trouble {
+            lines.add("", &format!("not now: {why}"));
+        }
     }
     let memory = match status.memory.limit_bytes {
         0 => bytes(status.memory.bytes),

@@ -1,6 +1,7 @@
 //! The counts: at the end, on SIGUSR1, and as loss records while running. What was seen is what was printed, what was
 //! dropped by reason, and what is still held.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use headtrail_assemble::{Counters as Assembled, Messages};
@@ -17,7 +18,7 @@ pub(crate) struct Counts {
 /// Something that is missing from the output, as it stands in loss records.
 pub(crate) struct Lost {
     /// Where.
-    pub(crate) stage: &'static str,
+    pub(crate) stage: Cow<'static, str>,
     /// Why.
     pub(crate) reason: &'static str,
     /// What is counted.
@@ -30,7 +31,7 @@ impl Counts {
     /// Every reason for which something is missing, with its count, zero or not.
     pub(crate) fn lost(&self) -> Vec<Lost> {
         let c = &self.captured;
-        let kernel = |reason, what, count| Lost { stage: "kernel", reason, what, count };
+        let kernel = |reason, what, count| Lost { stage: Cow::Borrowed("kernel"), reason, what, count };
         vec![
             kernel("ring_full", "requests", c.requests_lost),
             kernel("ring_full", "responses", c.responses_lost),
@@ -39,9 +40,14 @@ impl Counts {
             kernel("copy_budget", "unframed bytes", c.raw_bytes_passed),
             kernel("no_memory", "sockets", c.sockets_failed),
             kernel("no_scratch", "packets", c.slots_busy),
-            Lost { stage: "capture", reason: "not_decoded", what: "records", count: c.undecoded },
             Lost {
-                stage: "assemble",
+                stage: Cow::Borrowed("capture"),
+                reason: "not_decoded",
+                what: "records",
+                count: c.undecoded,
+            },
+            Lost {
+                stage: Cow::Borrowed("assemble"),
                 reason: "framing",
                 what: "messages that the kernel found and assembly did not",
                 count: self.framing_differs(),

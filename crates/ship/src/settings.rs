@@ -36,6 +36,41 @@ pub enum Destination {
     File(file::Settings),
 }
 
+impl Destination {
+    /// The kind as in the config.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Elasticsearch(of) => of.flavour.name(),
+            Self::Logstash(_) => "logstash",
+            Self::File(_) => "file",
+        }
+    }
+
+    /// TCP ports that it connects to.
+    #[must_use]
+    pub fn ports(&self) -> Vec<u16> {
+        match self {
+            Self::Elasticsearch(of) => of.nodes.iter().filter_map(|node| port(node)).collect(),
+            Self::Logstash(of) => of.nodes.iter().filter_map(|node| port(node)).collect(),
+            Self::File(_) => Vec::new(),
+        }
+    }
+}
+
+/// The port of a URL, or of `host:port`.
+fn port(node: &str) -> Option<u16> {
+    let (scheme, rest) = node.split_once("://").unwrap_or(("", node));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let behind_address = authority.rsplit(']').next().unwrap_or_default();
+    match (behind_address.rsplit_once(':'), scheme) {
+        (Some((_, port)), _) => port.parse().ok(),
+        (None, "http") => Some(80),
+        (None, "https") => Some(443),
+        (None, _) => None,
+    }
+}
+
 /// Who we are.
 #[derive(Clone, Debug, Default)]
 pub enum Auth {
@@ -98,5 +133,31 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self { connect: Duration::from_secs(10), request: Duration::from_secs(60) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_that_of_the_url_or_of_its_scheme() {
+        for (node, expected) in [
+            ("http://es:9200", Some(9200)),
+            ("https://es/prefix:1", Some(443)),
+            ("http://[::1]:9200/x", Some(9200)),
+            ("http://[::1]", Some(80)),
+            ("logstash:5044", Some(5044)),
+            ("[::1]:5044", Some(5044)),
+            ("logstash", None),
+        ] {
+            assert_eq!(port(node), expected, "{node}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let auth = Auth::Basic { user: "elastic".to_owned(), password: Secret::new(*b"changeme") };
+        assert!(!format!("{auth:?}").contains("change"));
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) data_dir: &'a Path,
     /// Further files and folders that are read: config, rules, certificates.
     pub(crate) read: &'a [PathBuf],
+    /// Further folders that are written into.
+    pub(crate) write: &'a [PathBuf],
     /// TCP ports of the destinations; none: no connection can be made, and no name be looked up.
     pub(crate) connect_ports: &'a [u16],
     /// Does what the running capture does with the kernel. It is tried without capabilities to see which are needed.

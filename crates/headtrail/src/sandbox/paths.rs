@@ -67,6 +67,9 @@ fn build(plan: &Plan<'_>) -> Result<RulesetCreated, RulesetError> {
     let read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
     let write = AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock);
     let mut rules = allow(nothing()?, plan.data_dir, write)?;
+    for path in plan.write {
+        rules = allow(rules, path, write)?;
+    }
     for path in WRITE {
         rules = allow(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile)?;
     }

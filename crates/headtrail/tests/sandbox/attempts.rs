@@ -92,7 +92,14 @@ pub const ATTEMPTS: &[(&str, Outcome)] = &[
 pub fn make(user: &str, data_dir: &Path, name: &str) -> ExitCode {
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
-    let plan = Plan { user: Some(user), data_dir, read: &[], connect_ports: &ports[..1], works: &|| Ok(()) };
+    let plan = Plan {
+        user: Some(user),
+        data_dir,
+        read: &[],
+        write: &[],
+        connect_ports: &ports[..1],
+        works: &|| Ok(()),
+    };
     match drop_privileges(&plan) {
         Ok(report) => {
             for (what, value) in report.lines() {

@@ -33,7 +33,8 @@ pub fn run(data_dir: &Path, filter: &str) -> ExitCode {
     let http = web::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = http.local_addr().unwrap();
     let works = || capture.exercise();
-    let plan = Plan { user: Some(crate::USER), data_dir, read: &[], connect_ports: &[], works: &works };
+    let plan =
+        Plan { user: Some(crate::USER), data_dir, read: &[], write: &[], connect_ports: &[], works: &works };
     let report = drop_privileges(&plan).unwrap();
     assert_eq!(report.capabilities, [""; 0], "{report:?}");
     let board = Board::default();

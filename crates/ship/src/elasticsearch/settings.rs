@@ -11,6 +11,17 @@ pub enum Flavour {
     OpenSearch,
 }
 
+impl Flavour {
+    /// The name in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "elasticsearch",
+            Self::OpenSearch => "opensearch",
+        }
+    }
+}
+
 /// A cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,18 @@ impl DeadLetters {
         }
         let path = self.folder.join(format!("{}.lock", self.name));
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        self.hand_over(&lock)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
         Ok(lock)
+    }
+
+    /// The daemon has to be able to write what root made here.
+    fn hand_over(&self, file: &File) -> io::Result<()> {
+        let (folder, its) = (fs::metadata(&self.folder)?, file.metadata()?);
+        if (folder.uid(), folder.gid()) != (its.uid(), its.gid()) {
+            std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(())
     }
 
     /// Appends, durably. Returns how many older letters had to be removed for it.
@@ -80,6 +90,7 @@ impl DeadLetters {
         let _lock = self.lock()?;
         let path = self.active();
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        self.hand_over(&file)?;
         let mut text = Vec::new();
         for (document, refusal) in letters {
             let body = String::from_utf8_lossy(document.body).into_owned();

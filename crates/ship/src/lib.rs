@@ -19,12 +19,14 @@
 pub mod backoff;
 pub mod batch;
 pub mod dead_letter;
+mod delivery;
 pub mod elasticsearch;
 mod feed;
 pub mod file;
 pub mod gate;
 pub mod http;
 pub mod logstash;
+pub mod replay;
 pub mod select;
 pub mod settings;
 pub mod shipper;

@@ -15,6 +15,8 @@ use super::*;
 use crate::batch::Document;
 use crate::gate::Synced;
 use crate::settings::Destination;
+use crate::sink::{Answer, Item, Refusal};
+use headtrail_record::record::Kind;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -82,6 +82,12 @@ impl Shipper {
     pub fn run(mut self) {
         idle();
         let Some(mut feed) = self.open() else { return };
+        while !self.delivery.gate.is_stopped()
+            && let Err(trouble) = self.delivery.sink.check()
+        {
+            self.delivery.wait(&trouble);
+        }
+        self.delivery.went_on(true);
         let mut batch = Batch::default();
         let mut stored = (feed.cursor(), Instant::now());
         self.settled(feed.cursor(), None);

@@ -11,6 +11,15 @@ pub trait Sink: Send {
     /// Sends documents and tells what became of them. What it cannot tell is [`Answer::Again`]: better twice than not at all.
     fn send(&mut self, documents: &[Document<'_>]) -> Answer;
 
+    /// Whether it is there and lets us in, without documents: asked before the first batch, so that a wrong config is told at once.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or does not want us.
+    fn check(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Bytes that were sent, as they went over the wire or onto the disk.
     fn sent_bytes(&self) -> u64;
 }
@@ -24,6 +33,19 @@ pub enum Answer {
     TooLarge(Refusal),
     /// Not now: everything is tried again.
     Again(Trouble),
+}
+
+impl Answer {
+    /// What it means that the first `stored` of `documents` are there, and then `trouble` came.
+    #[must_use]
+    pub fn of_first(stored: usize, documents: usize, trouble: Trouble) -> Self {
+        if stored == 0 {
+            return Self::Again(trouble);
+        }
+        let mut items = vec![Item::Stored; stored.min(documents)];
+        items.resize(documents, Item::Again);
+        Self::Items(items)
+    }
 }
 
 /// What became of one document.

@@ -72,6 +72,11 @@ impl Sink for Bulk {
         }
     }
 
+    fn check(&mut self) -> Result<(), Trouble> {
+        let reply = self.client.request(&Method::GET, "/", &[], &[], ANSWER_BYTES_MAX)?;
+        retry::check(&reply)
+    }
+
     fn sent_bytes(&self) -> u64 {
         self.client.sent_bytes()
     }

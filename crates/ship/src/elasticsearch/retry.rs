@@ -74,6 +74,20 @@ pub(super) fn answer(reply: &Reply, sent: usize) -> Answer {
     }
 }
 
+/// Whether a node lets us in.
+pub(super) fn check(reply: &Reply) -> Result<(), Trouble> {
+    let kind = match reply.status {
+        200..=299 => return Ok(()),
+        // It may be asked for bulk requests and nothing else.
+        403 => return Ok(()),
+        401 => "unauthorized",
+        429 => "busy",
+        500..=599 => "server_error",
+        _ => "config",
+    };
+    Err(Trouble { kind, what: bounded(&words(reply)), wait: reply.retry_after })
+}
+
 fn item(outcome: Outcome<'_>) -> Item {
     let why = outcome.error.unwrap_or_default();
     let reason = why.reason.as_deref().unwrap_or_default();

@@ -71,7 +71,6 @@ pub(crate) struct Config {
 }
 
 /// The values of a section with a name of its own, by the place of their keys; None for keys that its kind does not have.
-#[derive(PartialEq, Debug)]
 struct Instance {
     section: &'static keys::Section,
     name: String,

@@ -322,9 +322,11 @@ proptest! {
     fn any_text_can_be_asked_for_in_quotes_and_with_backslashes(text in "\\PC{1,20}|[ a\"\\\\*?:()/]{1,9}") {
         let document = document(std::slice::from_ref(&text), None);
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        prop_assert!(query(&format!("event.category:\"{quoted}\"")).matches(&document));
+        let quoted = format!("event.category:\"{quoted}\"");
+        prop_assert!(query(&quoted).matches(&document));
         let escaped: String = text.chars().flat_map(|c| ['\\', c]).collect();
-        prop_assert!(query(&format!("event.category:{escaped}")).matches(&document));
+        let escaped = format!("event.category:{escaped}");
+        prop_assert!(query(&escaped).matches(&document));
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub(crate) fn page() -> String {
     let mut page = "\
 # The config file
 
-`/etc/headtrail/headtrail.toml`, or the one that `-c FILE` names; TOML. Every key has a default, and a file that is not there is
-an empty one. An unknown key is an error; `headtrail config check` tells all that is wrong with a file, and with `--show` prints
+`/etc/headtrail/headtrail.toml`, or the one that `-c FILE` names; TOML. Every key has a default, unless it must be there, and a
+file that is not there is an empty one. An unknown key is an error; `headtrail config check` tells all that is wrong with a file, and with `--show` prints
 the values in effect. Environment variables are not read.
 
 Sizes: `kB`, `MB`, `GB`, `TB`, `PB` are powers of 1000, `KiB`, `MiB`, `GiB`, `TiB`, `PiB` of 1024; a number without quotes is bytes.

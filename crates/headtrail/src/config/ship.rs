@@ -249,6 +249,7 @@ impl Ship {
     /// # Errors
     ///
     /// A file cannot be read, or is not what it should be.
+    #[cfg_attr(not(test), expect(dead_code, reason = "`run` asks for it once it ships"))]
     pub(crate) fn settings(&self) -> Result<(Settings, Vec<String>), String> {
         let mut settings = self.bare.clone();
         let mut warnings: Vec<String> = self.unprotected().into_iter().collect();

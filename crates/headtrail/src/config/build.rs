@@ -13,15 +13,16 @@ use toml::de::{DeTable, DeValue, Deserializer};
 use super::kind::Value;
 use super::problems::{Found, shown};
 use super::read::{self, Values};
-use super::{Capture, Config, Export, Journal, Retention, Run, keys};
+use super::{Capture, Config, Export, Journal, Retention, Run, keys, ship};
 
 /// Makes the config; None where something is wrong, which then is in `found`.
 pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Config> {
-    let Values { values, spans } = read;
+    let Values { values, spans, named } = read;
     let wrong = values.iter().zip(&spans).map(|(value, span)| value.is_none() && span.is_some()).collect();
     let effective = keys::all().zip(values).map(|((_, key), value)| value.or_else(|| read::default(key)));
     let values = Checked { values: effective.collect::<Option<_>>()?, spans, wrong };
     let export = values.between(found);
+    let (named, ship) = named.into_iter().filter_map(|read| ship::build(read, found)).unzip();
     if !found.is_empty() {
         return None;
     }
@@ -59,7 +60,9 @@ pub(super) fn build(text: &str, read: Values, found: &mut Found) -> Option<Confi
         memory_bytes_max: values.size("memory", "ceiling"),
         // `off` is no address.
         listen: values.text("web", "listen").parse().ok(),
+        ship,
         values: values.values,
+        named,
     })
 }
 

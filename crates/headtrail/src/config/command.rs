@@ -17,6 +17,9 @@ pub(crate) fn run(options: &cli::Config) -> Result<(), Failure> {
 
 fn check(path: Option<&Path>, show: bool) -> Result<(), Failure> {
     let config = Config::load_or_default(path)?;
+    for warning in config.ship.iter().flat_map(super::Ship::warnings) {
+        eprintln!("headtrail: warning: {warning}");
+    }
     let file = path.unwrap_or(Path::new(DEFAULT_PATH));
     let absent = if file.exists() { "" } else { " (not there: every key has its default)" };
     let told = format!("{}: ok{absent}\n", problems::shown(&file.to_string_lossy()));

@@ -7,6 +7,10 @@ use headtrail_record::volume::RULES_MAX;
 
 use super::kind::{Kind, Needs, Text, check_pattern, form};
 
+mod ship;
+
+pub(super) use ship::{KINDS as SHIP_KINDS, KINDS_NOT_YET as SHIP_KINDS_NOT_YET};
+
 /// A section of the file, `[name]`.
 pub(super) struct Section {
     /// Its name, with dots.
@@ -27,9 +31,23 @@ pub(super) struct Key {
     pub(super) default: &'static str,
     /// Whether it can change while Headtrail runs.
     pub(super) reload: Reload,
+    /// Of a section whose `kind` decides what it is: the kinds that have this key; empty for all.
+    pub(super) only_for: &'static [&'static str],
     /// What it does.
     pub(super) meaning: &'static str,
 }
+
+/// Sections of which a file has as many as it likes, each with a name of its own: `[section.NAME]`. Their key `kind` says what each of them
+/// is, and must be there.
+pub(super) struct Named {
+    /// What they have in common; its name stands before theirs.
+    pub(super) section: Section,
+    /// Most of them.
+    pub(super) count_max: usize,
+}
+
+/// All that have names of their own; they are shown behind the others.
+pub(super) const NAMED: &[Named] = &[ship::SHIP];
 
 /// When a change has effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +59,7 @@ pub(super) enum Reload {
 }
 
 /// Sections that other versions have.
-pub(super) const NOT_YET: &[&str] = &["ship", "gateway", "search", "detect", "tls"];
+pub(super) const NOT_YET: &[&str] = &["gateway", "search", "detect", "tls"];
 
 const SECOND_MS: u64 = 1_000;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
@@ -59,7 +77,7 @@ const fn key(
     reload: Reload,
     meaning: &'static str,
 ) -> Key {
-    Key { name, kind, default, reload, meaning }
+    Key { name, kind, default, reload, only_for: &[], meaning }
 }
 
 const fn live(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Key {
@@ -360,4 +378,11 @@ pub(super) fn all() -> impl Iterator<Item = (&'static Section, &'static Key)> {
 /// The place of a key in a config's values.
 pub(super) fn index(section: &str, name: &str) -> Option<usize> {
     all().position(|(s, k)| s.name == section && k.name == name)
+}
+
+impl Key {
+    /// Whether a section of this kind has it.
+    pub(super) fn is_for(&self, kind: &str) -> bool {
+        self.only_for.is_empty() || self.only_for.contains(&kind)
+    }
 }

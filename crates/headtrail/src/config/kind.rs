@@ -1,15 +1,17 @@
 //! What a value can be: how it is written, read, checked and shown.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use headtrail_capture::filter::Filter;
 use headtrail_record::printable::is_hidden;
 use headtrail_record::redact::{Policy, PolicyError, Settings, ValuePattern};
+use headtrail_ship::select::Query;
 
-use super::keys::Key;
+use super::keys::{Key, SHIP_KINDS, SHIP_KINDS_NOT_YET};
+use super::problems::nearest;
 
 /// Most entries of a list.
 pub(super) const ENTRIES_MAX: usize = headtrail_record::volume::VALUES_MAX;
@@ -37,6 +39,13 @@ pub(super) enum Kind {
     },
     /// A number from 0 to 1.
     Rate,
+    /// A number of things.
+    Count {
+        /// Least.
+        min: u64,
+        /// Most.
+        max: u64,
+    },
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -87,6 +96,8 @@ pub(super) enum Value {
     Time(Option<Duration>),
     /// From 0 to 1.
     Rate(f64),
+    /// So many.
+    Count(u64),
     /// Yes or no.
     Flag(bool),
     /// A word or a text.
@@ -176,6 +187,7 @@ impl Kind {
                 format!("a time from \"{}\" to \"{}\"{never}", of(min_ms), of(max_ms))
             }
             Self::Rate => "0, or a number from 0.000001 to 1".to_owned(),
+            Self::Count { min, max } => format!("a number from {min} to {max}"),
             Self::Flag => "true or false".to_owned(),
             Self::Choice(words) => {
                 let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
@@ -197,6 +209,7 @@ impl Value {
             Self::Time(Some(time)) => format!("\"{}\"", show_time(*time)),
             Self::Time(None) => "\"never\"".to_owned(),
             Self::Rate(rate) => rate.to_string(),
+            Self::Count(count) => count.to_string(),
             Self::Flag(flag) => flag.to_string(),
             Self::Text(text) => quoted(text),
             Self::List(texts) => {
@@ -250,9 +263,19 @@ pub(super) fn check_pattern(values: &[Option<Value>]) -> Result<(), String> {
     tried.map(drop).map_err(|error| words(error).chars().map(safe).collect())
 }
 
+/// Whether a text is one of these words; the message names the nearest.
+pub(super) fn one_of(text: &str, words: &[&str]) -> Result<(), String> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let meant = nearest(text, words.iter().copied()).map(|word| format!(", did you mean {word:?}?"));
+    Err(format!("found {}{}", quoted_cut(text), meant.unwrap_or_default()))
+}
+
 /// The forms of texts.
 pub(super) mod form {
     use super::*;
+    use headtrail_record::record;
     use headtrail_record::volume::{Glob, HeaderTest, HostGlob, Network, Statuses, Word};
 
     fn ok_if(right: bool, wrong: &str, text: &str) -> Result<(), String> {
@@ -316,6 +339,90 @@ pub(super) mod form {
         Text { allowed: "a text that User-Agent contains; case does not count", check: parsed::<Word> };
     pub(in super::super) const HEADER: Text =
         Text { allowed: "`Name`, or `Name: value`", check: parsed::<HeaderTest> };
+    pub(in super::super) const SHIP_KIND: Text =
+        Text { allowed: "\"elasticsearch\", \"opensearch\", \"logstash\", \"file\"", check: ship_kind };
+    pub(in super::super) const RECORD_TYPE: Text = Text {
+        allowed: "the name of a type, such as \"transaction\"",
+        check: |text| one_of(text, &record::Kind::NAMES),
+    };
+    pub(in super::super) const QUERY: Text = Text {
+        allowed: "a query; empty for everything",
+        check: |text| match text.trim() {
+            "" => Ok(()),
+            // Its caret needs a line of its own, and the message has it.
+            _ => Query::parse(text).map(drop).map_err(|error| error.to_string()),
+        },
+    };
+    pub(in super::super) const SERVER: Text = Text {
+        allowed: "a URL without credentials: \"https://es1:9200\", \"tls://ls1:5044\"",
+        check: |text| ok_if(is_server(text), "is no such URL", text),
+    };
+    pub(in super::super) const NAMESPACE: Text = Text {
+        allowed: "1 to 100 small letters, digits, `_` and `.`, as a data stream's name allows",
+        check: |text| ok_if(is_namespace(text), "is no namespace", text),
+    };
+    pub(in super::super) const PIPELINE: Text = Text {
+        allowed: "letters, digits, `_`, `-` and `.`, at most 255; empty for none",
+        check: |text| ok_if(is_pipeline(text), "is no name of a pipeline", text),
+    };
+    pub(in super::super) const USERNAME: Text = Text {
+        allowed: "a name without `:`, at most 255 bytes; empty for none",
+        check: |text| ok_if(is_username(text), "is no name of a user", text),
+    };
+
+    fn ship_kind(text: &str) -> Result<(), String> {
+        if SHIP_KINDS_NOT_YET.contains(&text) {
+            return Err(format!("kind {text:?} is not in this version"));
+        }
+        one_of(text, SHIP_KINDS)
+    }
+
+    /// A URL of a server. What it may not have would be ignored, or is a secret.
+    fn is_server(text: &str) -> bool {
+        let Some((scheme, rest)) = text.split_once("://") else { return false };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let plain =
+            path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'@' | b'"' | b'\\'));
+        match scheme {
+            "http" | "https" => is_authority(authority, false) && plain,
+            "tcp" | "tls" => is_authority(authority, true) && path.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// `host`, `host:port`, `[2001:db8::7]:port`.
+    fn is_authority(text: &str, needs_port: bool) -> bool {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let number = |port: &str| {
+            port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0)
+        };
+        let host_is_right = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty()
+                    && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            }
+        };
+        host_is_right && port.map_or(!needs_port, number)
+    }
+
+    /// What Elasticsearch refuses in the name of an index, and `-`, which would end the namespace.
+    fn is_namespace(text: &str) -> bool {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.');
+        (1..=100).contains(&text.len()) && text.bytes().all(allowed)
+    }
+
+    fn is_pipeline(text: &str) -> bool {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        text.len() <= 255 && text.bytes().all(allowed)
+    }
+
+    fn is_username(text: &str) -> bool {
+        text.len() <= 255 && !text.contains(|c: char| c == ':' || c.is_control())
+    }
 
     fn is_path(text: &str) -> bool {
         Path::new(text).is_absolute() && !text.contains('\0')

@@ -17,7 +17,9 @@ mod kind;
 mod problems;
 mod read;
 mod reference;
+mod ship;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +30,7 @@ use headtrail_record::{redact, volume};
 pub(crate) use command::run;
 pub(crate) use problems::Problems;
 pub(crate) use reference::show as shown;
+pub(crate) use ship::Ship;
 
 use keys::Reload as When;
 use kind::Value;
@@ -59,8 +62,25 @@ pub(crate) struct Config {
     pub(crate) memory_bytes_max: u64,
     /// `web.listen`, an address of loopback; None: off.
     pub(crate) listen: Option<SocketAddr>,
+    /// `[ship.NAME]`, in the order of names.
+    pub(crate) ship: Vec<Ship>,
     /// All values by the place of their keys.
     values: Vec<Value>,
+    /// Those of sections with names of their own, in the order of these.
+    named: Vec<Instance>,
+}
+
+/// The values of a section with a name of its own, by the place of their keys; None for keys that its kind does not have.
+struct Instance {
+    section: &'static keys::Section,
+    name: String,
+    values: Vec<Option<Value>>,
+}
+
+impl Instance {
+    fn path(&self) -> String {
+        format!("{}.{}", self.section.name, self.name)
+    }
 }
 
 /// `[run]`
@@ -149,11 +169,22 @@ impl Config {
         let mut reload = Reload::default();
         for ((section, key), (old, new)) in keys::all().zip(old.values.iter().zip(&new.values)) {
             if old != new {
-                let path = format!("{}.{}", section.name, key.name);
-                if key.reload == When::Restart {
-                    reload.needs_restart.push(path.clone());
+                reload.add(format!("{}.{}", section.name, key.name), key.reload);
+            }
+        }
+        let paths: BTreeSet<String> = old.named.iter().chain(&new.named).map(Instance::path).collect();
+        for path in paths {
+            let of = |instance: &&Instance| instance.path() == path;
+            match (old.named.iter().find(of), new.named.iter().find(of)) {
+                (Some(old), Some(new)) => {
+                    for (key, (old, new)) in old.section.keys.iter().zip(old.values.iter().zip(&new.values)) {
+                        if old != new {
+                            reload.add(format!("{path}.{}", key.name), key.reload);
+                        }
+                    }
                 }
-                reload.changed.push(path);
+                // What has come or gone is named as a whole.
+                _ => reload.add(path, When::Restart),
             }
         }
         reload
@@ -167,6 +198,15 @@ pub(crate) struct Reload {
     pub(crate) changed: Vec<String>,
     /// Those of them that have no effect before the next start.
     pub(crate) needs_restart: Vec<String>,
+}
+
+impl Reload {
+    fn add(&mut self, path: String, when: When) {
+        if when == When::Restart {
+            self.needs_restart.push(path.clone());
+        }
+        self.changed.push(path);
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Key, NOT_YET, SECTIONS};
+use super::keys::{self, Key, NAMED, NOT_YET, Named, SECTIONS};
 use super::kind::{self, ENTRIES_MAX, Kind, Needs, TEXT_BYTES_MAX, Text, Value, quoted_cut};
 use super::problems::{Found, nearest, shown};
 
@@ -16,12 +16,24 @@ use super::problems::{Found, nearest, shown};
 pub(super) struct Values {
     pub(super) values: Vec<Option<Value>>,
     pub(super) spans: Vec<Option<Range<usize>>>,
+    /// Sections with names of their own, in the order of these.
+    pub(super) named: Vec<Instance>,
+}
+
+/// A section with a name of its own; its values are by the place of their keys.
+pub(super) struct Instance {
+    pub(super) of: &'static Named,
+    pub(super) name: String,
+    /// Where its name stands.
+    pub(super) place: Range<usize>,
+    pub(super) values: Vec<Option<Value>>,
+    pub(super) spans: Vec<Option<Range<usize>>>,
 }
 
 /// Reads all that can be read; what cannot is in `found`.
 pub(super) fn read(text: &str, found: &mut Found) -> Values {
     let count = keys::all().count();
-    let mut values = Values { values: vec![None; count], spans: vec![None; count] };
+    let mut values = Values { values: vec![None; count], spans: vec![None; count], named: Vec::new() };
     let (document, errors) = DeTable::parse_recoverable(text);
     section("", document.get_ref(), &mut values, found);
 
@@ -58,6 +70,18 @@ fn section(name: &str, table: &DeTable<'_>, values: &mut Values, found: &mut Fou
                 values.spans[index] = Some(value.span());
                 values.values[index] = read_value(known, &path, value, found);
             }
+        } else if let Some(of) = NAMED.iter().find(|named| named.section.name == path) {
+            match value.get_ref() {
+                DeValue::Table(table) => named(of, table, values, found),
+                other => {
+                    let what = format!(
+                        "{path} has sections with names, [{}]; found {}",
+                        of.heading(),
+                        describe(other)
+                    );
+                    found.add(&value.span(), what);
+                }
+            }
         } else if is_section(&path) {
             match value.get_ref() {
                 DeValue::Table(table) => section(&path, table, values, found),
@@ -70,6 +94,72 @@ fn section(name: &str, table: &DeTable<'_>, values: &mut Values, found: &mut Fou
             found.add(&span, unknown(key, siblings(name), elsewhere(key)));
         }
     }
+}
+
+/// Reads `[section.NAME]` for each name.
+fn named(of: &'static Named, table: &DeTable<'_>, values: &mut Values, found: &mut Found) {
+    let mut places: Vec<_> = table.keys().map(Spanned::span).collect();
+    places.sort_by_key(|place| place.start);
+    if let Some(place) = places.get(of.count_max) {
+        found.add(
+            place,
+            format!("{}: {} of them; at most {} can be", of.heading(), places.len(), of.count_max),
+        );
+    }
+    for (name, value) in table.iter().take(of.count_max) {
+        let (name, place) = (name.get_ref().as_ref(), name.span());
+        let path = format!("{}.{name}", of.section.name);
+        let is_key = of.section.keys.iter().any(|key| key.name == name);
+        match value.get_ref() {
+            DeValue::Table(_) if !is_name(name) => {
+                let what = format!("{}: a name has 1 to 64 of a-z, 0-9 and -", shown(&path));
+                found.add(&place, what);
+            }
+            DeValue::Table(table) => {
+                let row = row(of.section.keys, &path, table, found);
+                let (name, (values_of, spans)) = (name.to_owned(), row);
+                values.named.push(Instance { of, name, place, values: values_of, spans });
+            }
+            _ if is_key => {
+                found.add(&place, format!("{path}: a name is missing before it, [{}]", of.heading()))
+            }
+            other => {
+                let what = format!("{0} is a section, [{0}]; found {1}", shown(&path), describe(other));
+                found.add(&value.span(), what);
+            }
+        }
+    }
+}
+
+/// Whether a section can have this name, which becomes that of a file.
+fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+impl Named {
+    /// The heading of one of them.
+    pub(super) fn heading(&self) -> String {
+        format!("{}.NAME", self.section.name)
+    }
+}
+
+/// Values with where they stand, both by the place of their keys.
+type Row = (Vec<Option<Value>>, Vec<Option<Range<usize>>>);
+
+/// Reads the keys of a table.
+fn row(keys: &'static [Key], path: &str, table: &DeTable<'_>, found: &mut Found) -> Row {
+    let (mut values, mut spans) = (vec![None; keys.len()], vec![None; keys.len()]);
+    for (name, value) in table {
+        match keys.iter().position(|key| key.name == name.get_ref().as_ref()) {
+            Some(i) => {
+                spans[i] = Some(value.span());
+                values[i] = read_value(&keys[i], &format!("{path}.{}", keys[i].name), value, found);
+            }
+            None => found.add(&name.span(), unknown(name.get_ref(), keys.iter().map(|key| key.name), None)),
+        }
+    }
+    (values, spans)
 }
 
 fn is_section(path: &str) -> bool {
@@ -85,15 +175,19 @@ fn siblings(section: &str) -> impl Iterator<Item = &'static str> {
         rest?.split('.').next()
     });
     keys.chain(sections)
+        .chain(NAMED.iter().filter(move |_| section.is_empty()).map(|named| named.section.name))
 }
 
 /// The one section that has such a key.
-fn elsewhere(key: &str) -> Option<&'static str> {
-    let mut sections = keys::all().filter(|(_, k)| k.name == key).map(|(section, _)| section.name);
+fn elsewhere(key: &str) -> Option<String> {
+    let fixed = keys::all().filter(|(_, k)| k.name == key).map(|(section, _)| section.name.to_owned());
+    let named =
+        NAMED.iter().filter(|named| named.section.keys.iter().any(|k| k.name == key)).map(Named::heading);
+    let mut sections = fixed.chain(named);
     sections.next().filter(|_| sections.next().is_none())
 }
 
-fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>, elsewhere: Option<&str>) -> String {
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a str>, elsewhere: Option<String>) -> String {
     match (elsewhere, nearest(key, known)) {
         (Some(section), _) => format!("unknown key '{}' here; it belongs into [{section}]", shown(key)),
         (None, Some(known)) => format!("unknown key '{}'; did you mean '{known}'?", shown(key)),
@@ -142,6 +236,11 @@ fn read_value(
         }),
         (Kind::Rate, DeValue::Float(number)) => rate(number.as_str()),
         (Kind::Rate, DeValue::Integer(number)) if number.radix() == 10 => rate(number.as_str()),
+        (Kind::Count { min, max }, DeValue::Integer(number)) => {
+            let count = u64::from_str_radix(number.as_str(), number.radix()).ok();
+            let count = count.filter(|count| (min..=max).contains(count)).map(Value::Count);
+            count.ok_or_else(|| format!("{} is not within the limits", shown(&number.to_string())))
+        }
         (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
         (Kind::Choice(words), DeValue::String(text)) => choice(text, words),
         (Kind::Text(form), DeValue::String(text)) => checked(text, form).map(Value::Text),
@@ -180,11 +279,7 @@ fn rate(text: &str) -> Result<Value, String> {
 }
 
 fn choice(text: &str, words: &'static [&'static str]) -> Result<Value, String> {
-    if words.contains(&text) {
-        return Ok(Value::Text(text.to_owned()));
-    }
-    let meant = nearest(text, words.iter().copied()).map(|word| format!(", did you mean {word:?}?"));
-    Err(format!("found {}{}", quoted_cut(text), meant.unwrap_or_default()))
+    kind::one_of(text, words).map(|()| Value::Text(text.to_owned()))
 }
 
 fn checked(text: &str, form: Text) -> Result<String, String> {
@@ -256,15 +351,7 @@ fn tables(
             found.add(&entry.span(), format!("{path}: found {what}; allowed: a table, [[{path}]]"));
             continue;
         };
-        let mut row = vec![None; keys.len()];
-        for (name, value) in table {
-            match keys.iter().position(|key| key.name == name.get_ref().as_ref()) {
-                Some(i) => row[i] = read_value(&keys[i], &format!("{path}.{}", keys[i].name), value, found),
-                None => {
-                    found.add(&name.span(), unknown(name.get_ref(), keys.iter().map(|key| key.name), None))
-                }
-            }
-        }
+        let (row, _) = row(keys, path, table, found);
         let given = |key: &&Key| table.keys().any(|name| name.get_ref().as_ref() == key.name);
         let missing: Vec<&str> = keys.iter().filter(|key| !given(key)).map(|key| key.name).collect();
         if needs == Needs::All && !missing.is_empty() {

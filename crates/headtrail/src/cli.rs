@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Journal(Journal),
     /// Proves the journal whole, or names what is not; ends with 1 then
     Verify(Verify),
+    /// Sends what destinations had refused once more
+    Ship(Ship),
     /// Checks the config file, or tells what can be in it
     Config(Config),
     /// Asks the running daemon for its counters, lags and privileges
@@ -141,6 +143,34 @@ pub(crate) enum VerifyFormat {
     Text,
     /// One line of JSON, with the signed range of each segment
     Json,
+}
+
+/// `headtrail ship`
+#[derive(Args)]
+pub(crate) struct Ship {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ShipCommand,
+}
+
+/// `headtrail ship …`
+#[derive(Subcommand)]
+pub(crate) enum ShipCommand {
+    /// Sends the documents in dead-letter files again, also while the daemon runs; ends with 1 where some are refused again
+    #[command(
+        after_help = "What arrives is taken out of the files, what is refused goes into them again. Documents keep their ids."
+    )]
+    Replay {
+        /// The config file
+        #[arg(short, long, value_name = "FILE", help = format!("The config file; {} when left out", crate::config::DEFAULT_PATH))]
+        config: Option<PathBuf>,
+        /// Folder of everything that is kept, instead of the config's
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Destinations, by their names in the config; all that have dead letters when left out
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
 /// `headtrail config`

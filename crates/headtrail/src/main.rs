@@ -23,6 +23,7 @@ mod processes;
 mod recorder;
 mod run;
 mod sandbox;
+mod ship;
 mod ships;
 mod signals;
 mod snapshot;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Journal(options) => journal_cat::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Doctor => doctor::run(),
+        Command::Ship(options) => ship::run(&options),
         Command::Config(options) => config::run(&options),
         Command::Status(options) => status::run(&options),
         Command::MetricsPage => {

@@ -104,7 +104,7 @@ impl Plan {
 
     /// The destinations, with their secrets: these are read here, as whoever started the daemon.
     fn ships(&self) -> Result<Vec<headtrail_ship::settings::Settings>, Failure> {
-        Ok(Vec::new())
+        self.config.ship.iter().map(destination).collect()
     }
 
     fn keeper(&self) -> keeper::Settings {
@@ -118,6 +118,15 @@ fn keeper_settings(config: &Config) -> keeper::Settings {
         sync: config.journal.sync,
         retention: Retention { bytes_max: config.retention.size_bytes, age_ns_max: age },
     }
+}
+
+/// A destination with its secrets, which this process must be able to read.
+pub(crate) fn destination(ship: &config::Ship) -> Result<headtrail_ship::settings::Settings, Failure> {
+    let (settings, warnings) = ship.settings().map_err(Failure::usage)?;
+    for warning in warnings {
+        eprintln!("headtrail: {warning}");
+    }
+    Ok(settings)
 }
 
 fn policy(config: &Config) -> Result<Policy, Failure> {

@@ -432,16 +432,7 @@ pub(super) mod form {
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let plain = text.bytes().all(|b| b.is_ascii_graphic());
         let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-        plain && authority.is_some_and(|authority| !authority.contains('@') && is_authority(authority))
-    }
-
-    /// A host, maybe with a port.
-    fn is_authority(text: &str) -> bool {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (text, None),
-        };
-        !host.is_empty() && port.is_none_or(|port| port.parse().is_ok_and(|port: u16| port > 0))
+        plain && authority.is_some_and(|authority| is_authority(authority, false))
     }
 
     fn is_user(text: &str) -> bool {

@@ -249,7 +249,6 @@ impl Ship {
     /// # Errors
     ///
     /// A file cannot be read, or is not what it should be.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`run` asks for it once it ships"))]
     pub(crate) fn settings(&self) -> Result<(Settings, Vec<String>), String> {
         let mut settings = self.bare.clone();
         let mut warnings: Vec<String> = self.unprotected().into_iter().collect();
@@ -278,6 +277,11 @@ impl Ship {
             Destination::File(_) => {}
         }
         Ok((settings, warnings))
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.bare.name
     }
 
     /// What may be wrong on this host, as far as it can be told without reading a secret.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::Config;
 use super::keys::{self, Key, Reload, SECTIONS};
 use super::kind::{Kind, Value};
 
@@ -62,15 +61,15 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The values of a config as a file that has the same ones.
-pub(crate) fn show(config: &Config) -> String {
+/// Values, by the place of their keys, as a file that has the same ones.
+pub(super) fn show(values: &[Value]) -> String {
     let mut out = String::new();
     for section in SECTIONS {
         if !out.is_empty() {
             out.push('\n');
         }
         let _ = writeln!(out, "[{}]", section.name);
-        let of_section = || keys::all().zip(&config.values).filter(|((s, _), _)| s.name == section.name);
+        let of_section = || keys::all().zip(values).filter(|((s, _), _)| s.name == section.name);
         for ((_, key), value) in of_section() {
             if let Some(value) = value.show() {
                 let _ = writeln!(out, "{} = {value}", key.name);

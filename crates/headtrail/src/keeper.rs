@@ -22,6 +22,8 @@ use crate::export::Exporter;
 
 /// Between two looks at what may be removed.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two looks at whether what is synced is to be signed, while nothing else comes.
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 /// The newest checkpoint, in the data folder.
 const CHECKPOINT: &str = "journal/checkpoint";
 /// What is freed at once when the disk is full, bytes.
@@ -169,13 +171,17 @@ impl Keeper {
             export.listen();
         }
         loop {
-            let wait = self.unsynced_since.map_or(RETAIN_INTERVAL, |since| {
-                self.settings.sync.saturating_sub(since.elapsed()).min(RETAIN_INTERVAL)
-            });
+            let is_signed = self.journal.signed() >= self.journal.synced().blocks;
+            let idle = if is_signed { RETAIN_INTERVAL } else { SIGN_INTERVAL };
+            let wait = self
+                .unsynced_since
+                .map_or(idle, |since| self.settings.sync.saturating_sub(since.elapsed()).min(idle));
             match self.orders.recv_timeout(wait) {
                 Ok(Order::Block(block)) => self.write(block),
                 Ok(Order::Settings(settings)) => self.settings = settings,
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
+                // What is synced is signed, even where nothing comes after it.
+                Err(RecvTimeoutError::Timeout) if !is_signed && self.unsynced_since.is_none() => self.sync(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if self.unsynced_since.is_some_and(|since| since.elapsed() >= self.settings.sync) {
@@ -184,8 +190,6 @@ impl Keeper {
             if self.retained.elapsed() >= RETAIN_INTERVAL {
                 self.retained = Instant::now();
                 self.retain();
-                // What is synced is signed, even where nothing comes after it.
-                self.sync();
             }
             self.shared.put(&self.state);
         }

@@ -135,7 +135,7 @@ fn policy(config: &Config) -> Result<Policy, Failure> {
 
 /// The config in force, by what it says and not by how it is written.
 fn hash(config: &Config) -> [u8; 32] {
-    Sha256::digest(config::shown(config)).into()
+    Sha256::digest(config.shown()).into()
 }
 
 /// Runs until a signal comes.
@@ -462,14 +462,18 @@ impl Daemon {
 
     /// SIGHUP.
     fn reload(&mut self, now_ns: u64) {
-        let new = match Config::load_or_default(self.plan.config_path.as_deref()) {
+        let read = Config::load_or_default(self.plan.config_path.as_deref());
+        // What needs a restart stays as it is, so that nothing tells what is not the case.
+        let new = read.and_then(|new| {
+            Ok((Config::diff(&self.plan.config, &new), Config::in_force(&self.plan.config, &new)?))
+        });
+        let (reload, new) = match new {
             Ok(new) => new,
             Err(problems) => {
                 eprintln!("headtrail: the config is not read anew, the old one stays: {problems}");
                 return;
             }
         };
-        let reload = Config::diff(&self.plan.config, &new);
         let volume = Volume::new(new.volume.clone(), SampleKey(self.sample_key.0));
         let (policy, volume) = match (policy(&new), volume) {
             (Ok(policy), Ok(volume)) => (policy, volume),

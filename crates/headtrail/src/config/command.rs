@@ -24,7 +24,7 @@ fn check(path: Option<&Path>, show: bool) -> Result<(), Failure> {
     let absent = if file.exists() { "" } else { " (not there: every key has its default)" };
     let told = format!("{}: ok{absent}\n", problems::shown(&file.to_string_lossy()));
     // As a comment, so that the whole is a config file again.
-    print(&if show { format!("# {told}\n{}", reference::show(&config)) } else { told })
+    print(&if show { format!("# {told}\n{}", config.shown()) } else { told })
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -29,7 +29,6 @@ use headtrail_record::{redact, volume};
 
 pub(crate) use command::run;
 pub(crate) use problems::Problems;
-pub(crate) use reference::show as shown;
 pub(crate) use ship::Ship;
 
 use keys::Reload as When;
@@ -162,6 +161,23 @@ impl Config {
     /// The user that was asked for; None where the default is meant, which need not exist.
     pub(crate) fn user_asked_for(&self) -> Option<&str> {
         Some(self.run.user.as_str()).filter(|user| *user != USER_DEFAULT)
+    }
+
+    /// What is in force after a change of the file, where `old` was: keys that need a restart keep their values. It is made of the
+    /// values and not key by key, so that a key's place in [`keys`] alone decides. A problem can only lie between two
+    /// keys of which one is new.
+    pub(crate) fn in_force(old: &Self, new: &Self) -> Result<Self, Problems> {
+        let both = keys::all().zip(old.values.iter().zip(&new.values));
+        let values = both.map(|((_, key), (old, new))| match key.reload {
+            When::Live => new.clone(),
+            When::Restart => old.clone(),
+        });
+        Self::parse("the config in force", &reference::show(&values.collect::<Vec<_>>(), &old.named))
+    }
+
+    /// The values as a file that has the same ones.
+    pub(crate) fn shown(&self) -> String {
+        reference::show(&self.values, &self.named)
     }
 
     /// What is the case after a change of the file.

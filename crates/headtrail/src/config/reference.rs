@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Config;
+use super::Instance;
 use super::keys::{self, Key, NAMED, Reload, SECTIONS};
 use super::kind::{Kind, Value};
 
@@ -64,15 +64,15 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// The values of a config as a file that has the same ones.
-pub(crate) fn show(config: &Config) -> String {
+/// Values, by the place of their keys, as a file that has the same ones.
+pub(super) fn show(values: &[Value], named: &[Instance]) -> String {
     let mut out = String::new();
     for section in SECTIONS {
         if !out.is_empty() {
             out.push('\n');
         }
         let _ = writeln!(out, "[{}]", section.name);
-        let of_section = || keys::all().zip(&config.values).filter(|((s, _), _)| s.name == section.name);
+        let of_section = || keys::all().zip(values).filter(|((s, _), _)| s.name == section.name);
         for ((_, key), value) in of_section() {
             if let Some(value) = value.show() {
                 let _ = writeln!(out, "{} = {value}", key.name);
@@ -86,7 +86,7 @@ pub(crate) fn show(config: &Config) -> String {
             }
         }
     }
-    for instance in &config.named {
+    for instance in named {
         let _ = write!(out, "\n[{}]\n", instance.path());
         show_keys(&mut out, instance.section.keys, &instance.values);
     }

@@ -287,6 +287,50 @@ fn a_change_is_told_by_key() {
 }
 
 #[test]
+fn what_needs_a_restart_stays_in_force() {
+    let old = good(
+        "[capture]\nring_bytes = '8MiB'\nfilter = 'port 80'\n[memory]\nceiling = '128MiB'\n[retention]\nage = '2d'",
+    );
+    let new = good(
+        "[capture]\nring_bytes = '32MiB'\nfilter = 'port 81'\n[memory]\nceiling = '1GiB'\n[journal]\nsync = '5s'\n\
+         segment = '1MiB'\n[journal.checkpoint]\nfile = '/a'\n[privacy]\nsecrets = 'mask'\n[[volume.drop]]\npath = '/'\n\
+         [web]\nlisten = 'off'\n[run]\nuser = 'a'",
+    );
+    let in_force = |old, new| Config::in_force(old, new).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = in_force(&old, &new);
+    // Of the old one.
+    assert_eq!((config.capture.ring_bytes, config.memory_bytes_max), (8 << 20, 128 << 20));
+    assert_eq!(config.capture.filter.as_ref().unwrap().text(), "port 80");
+    assert_eq!((config.journal.segment_bytes, &config.journal.export), (64 << 20, &None));
+    assert_eq!((config.listen, config.run.user.as_str()), (old.listen, "headtrail"));
+    // Of the new one; what it does not have has its default.
+    assert_eq!((config.journal.sync, config.retention.age), (Duration::from_secs(5), new.retention.age));
+    assert_eq!((&config.privacy, &config.volume), (&new.privacy, &new.volume));
+
+    for (key, (is, (old, new))) in
+        keys::all().zip(config.values.iter().zip(old.values.iter().zip(&new.values)))
+    {
+        assert_eq!(is, if key.1.reload == keys::Reload::Live { new } else { old }, "{}", key.1.name);
+    }
+    // The old file again: nothing is left of the other.
+    assert_eq!(in_force(&config, &old).shown(), old.shown());
+}
+
+#[test]
+fn keys_that_must_agree_change_together() {
+    // Otherwise a mixture of two good configs could be a bad one.
+    for group in [
+        &[("journal", "block"), ("journal", "sync")][..],
+        &[("journal.checkpoint", "file"), ("journal.checkpoint", "command"), ("journal.checkpoint", "url")],
+    ] {
+        let reload = |(section, name): &(&str, &str)| {
+            keys::all().find(|(s, k)| s.name == *section && k.name == *name).unwrap().1.reload
+        };
+        assert!(group.windows(2).all(|pair| reload(&pair[0]) == reload(&pair[1])), "{group:?}");
+    }
+}
+
+#[test]
 fn what_is_shown_is_read_as_the_same() {
     let config = good(
         "[capture]\nfilter = 'port 80 or\\u0009port 81'\n[retention]\nage = 'never'\nsize = 1000000001\n\
@@ -296,12 +340,12 @@ fn what_is_shown_is_read_as_the_same() {
             .replace("\\u0009", " ")
             .as_str(),
     );
-    let shown = reference::show(&config);
+    let shown = config.shown();
     assert!(!shown.contains('\u{202e}'));
     let again = good(&shown);
     assert_eq!(again.values, config.values);
     assert_eq!((again.volume, again.privacy), (config.volume, config.privacy));
-    assert_eq!(reference::show(&good(&reference::show(&good("")))), reference::show(&good("")));
+    assert_eq!(good(&good("").shown()).shown(), good("").shown());
 }
 
 /// The names that serde knows of, told by its own message.
@@ -379,7 +423,7 @@ proptest! {
     #[test]
     fn any_text_is_taken_or_told(text in "(\\[+(volume|privacy|journal|ship)(\\.keep|\\.drop|\\.headers|\\.checkpoint)?\\]+\n)?([a-z]{0,8}[=.\\[\\]{}'\"# \n0-9]{0,6}){0,12}\\PC{0,6}") {
         match Config::parse("f", &text) {
-            Ok(config) => prop_assert_eq!(&good(&reference::show(&config)).values, &config.values),
+            Ok(config) => prop_assert_eq!(&good(&config.shown()).values, &config.values),
             Err(problems) => prop_assert!(!problems.to_string().is_empty()),
         }
     }

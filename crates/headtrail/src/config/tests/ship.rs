@@ -260,7 +260,7 @@ fn a_shown_destination_is_read_as_the_same() {
     let config = good(&format!(
         "{CLUSTER}username = 'u'\npassword_file = '/p'\n{RECEIVER}{FILE}query = 'url.path:\"a\\\\b\"'\n"
     ));
-    let shown = reference::show(&config);
+    let shown = config.shown();
     assert!(
         shown.contains(
             "\n[ship.es]\nkind = \"elasticsearch\"\nurls = [\"https://es1:9200/\", \"https://es2:9200\"]\n"
@@ -339,7 +339,7 @@ fn secrets_are_read_and_never_shown() {
     assert_eq!(warnings, [format!("ship.es.api_key_file: {api_key} can be read by every user of this host")]);
     let Destination::Elasticsearch(cluster) = settings.destination else { panic!() };
     assert!(matches!(cluster.auth, Auth::ApiKey(key) if key.reveal() == b"YTpi"));
-    assert!(!reference::show(&good(&format!("{CLUSTER}api_key_file = '{api_key}'"))).contains("YTpi"));
+    assert!(!good(&format!("{CLUSTER}api_key_file = '{api_key}'")).shown().contains("YTpi"));
 
     let text = format!("{RECEIVER}ca_file = '{ca}'\n");
     let Destination::Logstash(receivers) = good(&text).ship[0].settings().unwrap().0.destination else {
@@ -410,7 +410,7 @@ proptest! {
         let keys = NAMED[0].section.keys;
         let lines: String = lines.iter().filter_map(|(i, value)| Some(format!("{} = {value}\n", keys.get(*i)?.name))).collect();
         match Config::parse("f", &format!("[ship.{name}]\nkind = '{kind}'\n{lines}")) {
-            Ok(config) => prop_assert_eq!(named(&good(&reference::show(&config))), named(&config)),
+            Ok(config) => prop_assert_eq!(named(&good(&config.shown())), named(&config)),
             Err(problems) => prop_assert!(!problems.to_string().is_empty()),
         }
     }

@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod http_message;
 pub mod link;
 pub mod netns;
+pub mod opensearch;
 pub mod planted;
 pub mod process;
 pub mod raw_http;

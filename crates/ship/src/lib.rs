@@ -22,4 +22,5 @@ pub mod file;
 pub mod logstash;
 pub mod select;
 pub mod settings;
+pub mod setup;
 pub mod sink;

@@ -87,16 +87,31 @@ fn an_opensearch_without_the_plugin_gets_the_rest() {
 }
 
 #[test]
-fn old_mappings_are_not_an_end() {
+fn each_data_stream_that_is_there_gets_the_new_fields() {
     let step = step(OPENSEARCH, Kind::Mapping);
-    let (outcome, _) = answered(&step, vec![(404, json!({"error": {"reason": "no such index"}}))]);
-    assert!(matches!(outcome, Ok(Outcome::Open(_))));
-    let conflict = json!({"error": {"reason": "mapper [a] cannot be changed from type [long] to [keyword]"}});
-    let (outcome, _) = answered(&step, vec![(400, conflict)]);
-    assert!(
-        matches!(outcome, Ok(Outcome::Open(why)) if why.contains("_rollover") && why.contains("mapper [a]"))
+    for none in [(404, json!({"error": {"reason": "no such index"}})), (200, json!({"data_streams": []}))] {
+        assert!(matches!(answered(&step, vec![none]).0, Ok(Outcome::Open(_))));
+    }
+    let two = json!({"data_streams": [{"name": "logs-headtrail.loss-a"}, {"name": "logs-headtrail.loss-b"}]});
+    let done = json!({"acknowledged": true});
+    let (outcome, asked) =
+        answered(&step, vec![(200, two.clone()), (200, done.clone()), (200, done.clone())]);
+    assert_eq!(outcome, Ok(Outcome::Done));
+    assert_eq!(
+        asked,
+        [
+            "GET /_data_stream/logs-headtrail.*-*",
+            "PUT /logs-headtrail.loss-a/_mapping?write_index_only=true",
+            "PUT /logs-headtrail.loss-b/_mapping?write_index_only=true",
+        ]
     );
-    assert_eq!(answered(&step, vec![(200, json!({"acknowledged": true}))]).0, Ok(Outcome::Done));
+
+    let conflict = json!({"error": {"reason": "mapper [a] cannot be changed from type [long] to [keyword]"}});
+    let (outcome, _) = answered(&step, vec![(200, two.clone()), (400, conflict), (200, done)]);
+    let Ok(Outcome::Open(why)) = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("POST /logs-headtrail.loss-a/_rollover (mapper [a]") && !why.contains("loss-b"));
+    assert!(answered(&step, vec![(200, two), (403, json!({}))]).0.is_err());
+    assert!(answered(&step, vec![(503, json!({}))]).0.is_err());
 }
 
 #[test]

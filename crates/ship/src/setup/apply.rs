@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::PATTERN;
 use super::step::{Body, Kind, Step};
 use crate::elasticsearch::Flavour;
 use crate::sink::{Trouble, bounded};
@@ -17,15 +18,15 @@ pub enum Outcome {
     Open(String),
 }
 
+/// Sends a step, and gives the status and the body of the answer; a body that is no JSON may come as a string.
+pub type Ask<'a> = dyn FnMut(&Step) -> Result<(u16, Value), Trouble> + 'a;
+
 /// Sends the steps in order, and stops at the first one that fails.
 ///
 /// # Errors
 ///
 /// What `send` said, or what the server answered to which step.
-pub fn apply(
-    steps: &[Step],
-    send: &mut dyn FnMut(&Step) -> Result<(u16, Value), Trouble>,
-) -> Result<Vec<Outcome>, Trouble> {
+pub fn apply(steps: &[Step], send: &mut Ask<'_>) -> Result<Vec<Outcome>, Trouble> {
     steps.iter().map(|step| step.apply(send)).collect()
 }
 
@@ -35,37 +36,59 @@ impl Step {
     /// # Errors
     ///
     /// What `send` said, or what the server answered.
-    pub fn apply(
-        &self,
-        send: &mut dyn FnMut(&Step) -> Result<(u16, Value), Trouble>,
-    ) -> Result<Outcome, Trouble> {
-        if self.kind == Kind::StatePolicy {
-            return self.apply_state_policy(send);
+    pub fn apply(&self, send: &mut Ask<'_>) -> Result<Outcome, Trouble> {
+        match self.kind {
+            Kind::StatePolicy => return self.apply_state_policy(send),
+            Kind::Mapping => return self.apply_mapping(send),
+            _ => {}
         }
         let (status, answer) = send(self)?;
         match (self.kind, status) {
-            (Kind::Mapping, 404) => {
-                Ok(Outcome::Open("there is none yet: it comes with its first document".to_owned()))
-            }
-            (Kind::Mapping, 400) => Ok(Outcome::Open(format!(
-                "what is there has another mapping; a new index takes the new one: POST /STREAM/_rollover for each data \
-                 stream ({})",
-                reason(&answer)
-            ))),
-            (_, 200..=299) => match self.kind {
-                Kind::Product(flavour) => product(flavour, &answer),
-                Kind::Import => imported(&answer),
-                _ => Ok(Outcome::Done),
-            },
+            (Kind::Product(flavour), 200..=299) => product(flavour, &answer),
+            (Kind::Import, 200..=299) => imported(&answer),
+            (_, 200..=299) => Ok(Outcome::Done),
             _ => Err(self.trouble(status, &answer)),
         }
     }
 
-    fn apply_state_policy(
-        &self,
-        send: &mut dyn FnMut(&Step) -> Result<(u16, Value), Trouble>,
-    ) -> Result<Outcome, Trouble> {
-        let ask = Step { method: "GET", headers: Vec::new(), body: Body::Empty, ..self.clone() };
+    /// A request of this step to another path.
+    fn get(&self, path: String) -> Step {
+        Step { method: "GET", path, headers: Vec::new(), body: Body::Empty, ..self.clone() }
+    }
+
+    /// One stream after the other: both products can tell the index that is written to of a single one only.
+    fn apply_mapping(&self, send: &mut Ask<'_>) -> Result<Outcome, Trouble> {
+        let ask = self.get(format!("/_data_stream/{PATTERN}"));
+        let (status, there) = send(&ask)?;
+        if status != 404 && !(200..=299).contains(&status) {
+            return Err(ask.trouble(status, &there));
+        }
+        let streams = there.get("data_streams").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let names: Vec<_> = streams.iter().filter_map(|of| of.get("name").and_then(Value::as_str)).collect();
+        let mut stuck = Vec::new();
+        for name in &names {
+            let step = Step { path: self.path.replace(PATTERN, name), ..self.clone() };
+            let (status, answer) = send(&step)?;
+            match status {
+                200..=299 => {}
+                400 => stuck.push(format!("POST /{name}/_rollover ({})", reason(&answer))),
+                _ => return Err(step.trouble(status, &answer)),
+            }
+        }
+        Ok(if names.is_empty() {
+            Outcome::Open("there is none yet: each comes with its first document".to_owned())
+        } else if stuck.is_empty() {
+            Outcome::Done
+        } else {
+            let stuck = stuck.join(", ");
+            Outcome::Open(bounded(&format!(
+                "what is there has another mapping, and takes the new one with its next index: {stuck}"
+            )))
+        })
+    }
+
+    fn apply_state_policy(&self, send: &mut Ask<'_>) -> Result<Outcome, Trouble> {
+        let ask = self.get(self.path.clone());
         let (status, there) = send(&ask)?;
         let path = match status {
             404 => self.path.clone(),
@@ -86,10 +109,10 @@ impl Step {
                     Some((seq_no, term)) => {
                         format!("{}?if_seq_no={seq_no}&if_primary_term={term}", self.path)
                     }
-                    None => return Err(self.trouble(status, &there)),
+                    None => return Err(ask.trouble(status, &there)),
                 }
             }
-            _ => return Err(self.trouble(status, &there)),
+            _ => return Err(ask.trouble(status, &there)),
         };
         let (status, answer) = send(&Step { path, ..self.clone() })?;
         if (200..=299).contains(&status) { Ok(Outcome::Done) } else { Err(self.trouble(status, &answer)) }

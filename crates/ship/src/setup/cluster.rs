@@ -51,9 +51,8 @@ pub(super) fn steps(flavour: Flavour, options: &Options) -> Vec<Step> {
             template(flavour),
         ),
         put(
-            "New fields for the data streams that are there already.",
+            "New fields for the data streams that are there already, one after the other.",
             Kind::Mapping,
-            // Without a pattern that may match nothing: OpenSearch fails on that with a 500, while 404 says what is the case.
             format!("/{PATTERN}/_mapping?write_index_only=true"),
             mapping(flavour),
         ),

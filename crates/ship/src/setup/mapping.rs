@@ -1,8 +1,8 @@
 //! The mapping of the documents, from the one list of fields.
 //!
 //! Long values: a term of Lucene has at most 32,766 bytes, and a header may be longer. What is longer than `ignore_above` is not
-//! indexed: it stays in `_source`, is shown, and a search for it does not find it; `_ignored` names the field of such documents.
-//! OpenSearch's `flat_object` has no such limit to set, and refuses the document.
+//! indexed: it stays in `_source`, is shown, and a search for it does not find it (Elasticsearch names the field in `_ignored`, OpenSearch
+//! does not). OpenSearch's `flat_object` has no such limit to set, and a document with a longer header value is refused.
 
 use headtrail_record::ecs_fields::FIELDS;
 use serde_json::{Map, Value, json};

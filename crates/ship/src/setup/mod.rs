@@ -19,7 +19,7 @@ mod page;
 mod saved;
 mod step;
 
-pub use apply::{Outcome, apply};
+pub use apply::{Ask, Outcome, apply};
 pub use page::page;
 pub use step::{Body, Kind, Step, print};
 

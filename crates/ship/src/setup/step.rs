@@ -33,7 +33,8 @@ pub enum Kind {
     /// A policy of OpenSearch's index state management. An existing one is replaced only by who knows its version, so it is asked for first,
     /// and left alone if it says the same already.
     StatePolicy,
-    /// New fields for data streams that are there. None may be there, and an old mapping may stand against a new one.
+    /// New fields for data streams that are there: they are asked for first, and each gets its own request. None may be there, and an old
+    /// mapping may stand against a new one.
     Mapping,
     /// Saved objects: the answer is 200 also where objects were refused.
     Import,

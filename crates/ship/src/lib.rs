@@ -29,6 +29,7 @@ pub mod logstash;
 pub mod replay;
 pub mod select;
 pub mod settings;
+pub mod setup;
 pub mod shipper;
 pub mod sink;
 pub mod stats;

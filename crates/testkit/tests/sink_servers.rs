@@ -84,7 +84,8 @@ fn it_takes_documents_once_over_one_connection_however_they_are_packed() {
 
     let body = "{\"index\":{\"_id\":\"5\"}}\n{}\n";
     let (first, second) = body.split_at(7);
-    let head = "POST /b/_bulk HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue";
+    let head = "POST /b/_bulk HTTP/1.1\r\nContent-Type: application/json\r\n\
+        Transfer-Encoding: chunked\r\nExpect: 100-continue";
     let chunks = format!("7\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n", second.len());
     client.0.get_mut().write_all(format!("{head}\r\n\r\n{chunks}").as_bytes()).unwrap();
     assert_eq!(client.0.get_ref().peer_addr().unwrap(), server.address());
@@ -329,12 +330,16 @@ fn it_answers_as_a_real_one_does() {
         bulk_of(&["1", "2", "1"]),
         "{\"index\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"n\":2}\n".to_owned(),
         "{\"index\":{\"_index\":\"a\",\"_id\":\"new\"}}\n{\"n\":2}\n".to_owned(),
-        "{\"create\":{\"_index\":\"a\",\"_id\":\"3\"}}\n{\"n\":\n{\"create\":{\"_index\":\"a\",\"_id\":\"4\"}}\n{}\n".to_owned(),
+        "{\"create\":{\"_index\":\"a\",\"_id\":\"3\"}}\n{\"n\":\n\
+         {\"create\":{\"_index\":\"a\",\"_id\":\"4\"}}\n{}\n"
+            .to_owned(),
         "{\"create\":{\"_index\":\"a\",\"_id\":\"5\"}}\n[]\n".to_owned(),
         "{\"create\":{\"_index\":\"a\",\"_id\":\"6\"}}\n{}".to_owned(),
         "{\"create\":{\"_id\":\"7\"}}\n{}\n".to_owned(),
         "{\"create\":{\"_index\":\"a\",\"_id\":\"8\"}}\n".to_owned(),
-        "{\"create\":{\"_index\":\"a\",\"_id\":\"9\"}}\n{}\n\n{\"create\":{\"_index\":\"a\",\"_id\":\"8\"}}\n".to_owned(),
+        "{\"create\":{\"_index\":\"a\",\"_id\":\"9\"}}\n{}\n\n\
+         {\"create\":{\"_index\":\"a\",\"_id\":\"8\"}}\n"
+            .to_owned(),
         "{\"create\":{\"_index\":\"a\",\"_id\":\"10\"}}\n\n".to_owned(),
         "{\"create\":{\"_index\":\"a\",\"_id\":\"\"}}\n{}\n".to_owned(),
         "{\"delight\":{\"_index\":\"a\",\"_id\":\"11\"}}\n{}\n".to_owned(),

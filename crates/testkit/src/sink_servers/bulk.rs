@@ -23,7 +23,7 @@ type ParsedItem = (Item, Option<Refusal>);
 type WholeError = (&'static str, String);
 
 impl Store {
-    /// Takes a whole body. The answer, and how many documents it had; a body that is no bulk request has none.
+    /// Takes a whole body. The answer, and how many documents it had: none, if it is no bulk request.
     pub(super) fn take(
         &mut self,
         default_index: Option<&str>,

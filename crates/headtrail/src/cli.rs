@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use headtrail_record::record::Kind;
+use headtrail_ship::setup::Target;
 
 /// Records the header elements of the HTTP traffic on this host, exactly and without a secret.
 #[derive(Parser)]
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Journal(Journal),
     /// Proves the journal whole, or names what is not; ends with 1 then
     Verify(Verify),
+    /// Prepares a cluster or its dashboards for the documents: templates, life cycle, dashboards
+    Setup(Setup),
     /// Sends what destinations had refused once more
     Ship(Ship),
     /// Checks the config file, or tells what can be in it
@@ -143,6 +146,75 @@ pub(crate) enum VerifyFormat {
     Text,
     /// One line of JSON, with the signed range of each segment
     Json,
+}
+
+/// `headtrail setup`
+#[derive(Args)]
+#[command(
+    after_help = "It can be run again and again: what is so already stays as it is. It deletes nothing and closes nothing.\n\n\
+Exit codes: 1, it does not answer, or a step is left open; 2, it refuses."
+)]
+pub(crate) struct Setup {
+    /// What is prepared: elasticsearch, opensearch, kibana or opensearch-dashboards
+    #[arg(value_name = "TARGET", value_parser = target)]
+    pub(crate) target: Target,
+    /// Its base URL, such as https://es.example:9200
+    #[arg(value_name = "URL", value_parser = server_url)]
+    pub(crate) url: String,
+    /// Print what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Name for HTTP Basic
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    pub(crate) username: Option<String>,
+    /// File with the password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// File with an API key
+    #[arg(long, value_name = "FILE", conflicts_with = "username")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Certificates of the only authorities to trust, in PEM; those of the system when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Certificate to show, in PEM
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Delete documents so many days after the next index began
+    #[arg(long, value_name = "DAYS", default_value_t = headtrail_ship::setup::Options::default().retention_days, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) retention_days: u32,
+    /// Begin a new index after so many days
+    #[arg(long, value_name = "DAYS", default_value_t = headtrail_ship::setup::Options::default().rollover_days, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) rollover_days: u32,
+    /// Begin a new index when a primary shard has so many gigabytes
+    #[arg(long, value_name = "GB", default_value_t = headtrail_ship::setup::Options::default().rollover_gb, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) rollover_gb: u32,
+}
+
+/// The target of that name.
+fn target(name: &str) -> Result<Target, String> {
+    let found = Target::ALL.iter().find(|(known, _)| *known == name);
+    let names: Vec<&str> = Target::ALL.iter().map(|(known, _)| *known).collect();
+    found
+        .map(|(_, target)| *target)
+        .ok_or_else(|| format!("there is none of that name; there are {}", names.join(", ")))
+}
+
+/// A URL that a request can be sent to, and that has no secret, since command lines can be seen by all.
+fn server_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = rest.ok_or("it begins with https:// or http://")?;
+    if rest.split(['/', '?', '#']).next().unwrap_or_default().contains('@') {
+        return Err(
+            "names and passwords do not belong into a URL; see --username and --password-file".to_owned()
+        );
+    }
+    if rest.is_empty() || rest.contains(['?', '#', ' ']) {
+        return Err("it is a scheme, a host, maybe a port and a path".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// `headtrail ship`

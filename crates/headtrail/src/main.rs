@@ -23,6 +23,7 @@ mod processes;
 mod recorder;
 mod run;
 mod sandbox;
+mod setup;
 mod ship;
 mod ships;
 mod signals;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Journal(options) => journal_cat::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Doctor => doctor::run(),
+        Command::Setup(options) => setup::run(&options),
         Command::Ship(options) => ship::run(&options),
         Command::Config(options) => config::run(&options),
         Command::Status(options) => status::run(&options),

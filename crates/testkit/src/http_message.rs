@@ -143,8 +143,9 @@ mod tests {
 
     #[test]
     fn bodies_by_length_by_chunks_and_to_the_end() {
-        let two = b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPUT /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\
-            X-Y:  z \r\n\r\n2;ext=1\r\nde\r\n1\r\nf\r\n0\r\nTrailer: 1\r\n\r\nrest";
+        let two = b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\
+            PUT /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Y:  z \r\n\r\n\
+            2;ext=1\r\nde\r\n1\r\nf\r\n0\r\nTrailer: 1\r\n\r\nrest";
         let mut stream = &two[..];
         let first = Message::read_request(&mut stream).unwrap().unwrap();
         assert_eq!((first.start.as_str(), &first.body[..]), ("POST /a HTTP/1.1", &b"abc"[..]));

@@ -16,6 +16,7 @@ pub mod process;
 pub mod raw_http;
 pub mod rng;
 pub mod server;
+pub mod sink_servers;
 
 use std::time::{Duration, Instant};
 

@@ -131,7 +131,8 @@ impl OpenSearch {
         let kind = if body.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
         let (authority, length) = (&self.authority, body.len());
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{kind}\
+             Content-Length: {length}\r\n\r\n"
         );
         stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
         let answer = Message::read_answer(&mut BufReader::new(stream))?;

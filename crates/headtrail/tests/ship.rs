@@ -140,7 +140,8 @@ fn ids(server: &OpenSearch, stream: &str) -> BTreeMap<String, u64> {
     let mut all: BTreeMap<String, u64> = BTreeMap::new();
     let query = json!({"size": 5000, "_source": false, "sort": ["_doc"]}).to_string();
     let (mut status, mut page) = server.request("POST", &format!("/{stream}/_search?scroll=2m"), &query);
-    if status == 404 {
+    // It is not there yet, or not ready yet.
+    if status == 404 || status == 503 {
         return all;
     }
     loop {

@@ -36,15 +36,24 @@ fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
     push_str(out, text);
 }
 
-/// Appends names and values as an object.
+/// Appends names as members of an object, each with the list of its values: a name that comes again would be a second
+/// member, which stores refuse and parsers forget.
 pub(crate) fn push_details(out: &mut Vec<u8>, details: &Details) {
     out.push(b'{');
     let mut first = true;
-    for (name, value) in details {
+    for (at, (name, _)) in details.iter().enumerate() {
+        if details[..at].iter().any(|(before, _)| before == name) {
+            continue;
+        }
         comma(out, &mut first);
         push_str(out, name);
-        out.push(b':');
-        push_str(out, value);
+        out.extend_from_slice(b":[");
+        let mut first_value = true;
+        for (_, value) in details[at..].iter().filter(|(again, _)| again == name) {
+            comma(out, &mut first_value);
+            push_str(out, value);
+        }
+        out.push(b']');
     }
     out.push(b'}');
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Result, cargo_command, output, read, top};
 
 /// Crates of this workspace in the order of the data's way, and which others each may use.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("headtrail-capture", &["headtrail-record"]),
     ("headtrail-assemble", &["headtrail-record"]),
     ("headtrail-record", &[]),

@@ -306,7 +306,10 @@ impl Daemon {
         assembler.tick(now_ns, &mut |raw| recorder.take(raw));
         if self.looked.elapsed() >= SECOND {
             self.looked = Instant::now();
-            self.tell_losses(capture, now_ns);
+            // What the journal refuses may be the record that tells of it; so all is told when it writes again.
+            if self.shared.get().trouble.is_none() {
+                self.tell_losses(capture, now_ns);
+            }
             self.board.put(self.snapshot(capture, now_ns));
             self.rotate_key(now_ns);
             self.record_checkpoint(now_ns);

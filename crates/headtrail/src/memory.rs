@@ -11,7 +11,9 @@
 //! | `records` | 90 % | what is complete is not put into blocks | loss, stage `memory`, reason `records` |
 //! | `rings` | 97 % | the rings are not read: nothing is allocated, and the kernel counts what they do not take | loss, stage `kernel`; `ring_full` on the records |
 //!
-//! When more blocks wait than they may, which is a journal that does not write, the level is `records` whatever is resident.
+//! When a journal does not write, as many blocks wait as may, and it refuses what comes then (loss, stage `journal`, reason `backlog`). That is no
+//! level: it holds at every moment, and nothing else has to be given up for it.
+//!
 //! A level is left only when there has been room for a second, one at a time. docs/memory.md has it for users.
 
 use std::fs::File;
@@ -100,8 +102,6 @@ pub(crate) struct Held {
     pub(crate) resident: u64,
     /// [`headtrail_assemble::Assembler::held_bytes`].
     pub(crate) assembler: u64,
-    /// Blocks that wait to be written.
-    pub(crate) blocks_waiting: u64,
 }
 
 /// Keeps the process below its ceiling.
@@ -174,9 +174,7 @@ impl Ceiling {
     fn wanted(&self, held: Held, earlier: u64) -> Level {
         let used_percent = held.resident.saturating_mul(100) / self.bytes_max.max(1);
         let begins = |level: &Level| used_percent >= level.begins_at_percent().saturating_sub(earlier);
-        let by_resident = Level::ALL.into_iter().rfind(begins).unwrap_or_default();
-        let blocks_max = self.allotment.blocks_bytes_max as u64 * (100 - earlier) / 100;
-        if held.blocks_waiting > blocks_max { by_resident.max(Level::Records) } else { by_resident }
+        Level::ALL.into_iter().rfind(begins).unwrap_or_default()
     }
 
     /// Less than it holds by as much as is resident too much, as long as memory is short.

@@ -4,7 +4,7 @@ const MIB: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_millis(100);
 
 fn held(resident_mib: u64) -> Held {
-    Held { resident: resident_mib * MIB, assembler: 100 * MIB, blocks_waiting: 0 }
+    Held { resident: resident_mib * MIB, assembler: 100 * MIB }
 }
 
 #[test]
@@ -45,16 +45,6 @@ fn what_swings_about_a_threshold_does_not_make_the_level_swing() {
         ceiling.look(now, held(if n % 2 == 0 { 181 } else { 172 }));
     }
     assert!(ceiling.begun().eq([("assembler", 1), ("records", 1), ("rings", 0)]));
-}
-
-#[test]
-fn a_journal_that_does_not_write_stops_the_recording_and_nothing_else() {
-    let mut ceiling = Ceiling::new(256 * MIB);
-    let now = Instant::now();
-    let waiting = |mib| Held { resident: 60 * MIB, assembler: MIB, blocks_waiting: mib * MIB };
-    assert_eq!(ceiling.look(now, waiting(32)), Level::Calm);
-    assert_eq!(ceiling.look(now, waiting(33)), Level::Records);
-    assert_eq!(ceiling.assembler_bytes_max(), 96 << 20);
 }
 
 #[test]

@@ -178,6 +178,8 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let random = || key::random_bytes::<32>().map_err(Failure::refused);
     let (seed, [a, b, c, d, e, f, g, h, ..]) = (random()?, random()?);
     let mut journal_options = journal::Options::new(&host(), [a, b, c, d, e, f, g, h], seed);
+    let ceiling = Ceiling::new(plan.config.memory_bytes_max);
+    journal_options.backlog_bytes_max = ceiling.allotment().blocks_bytes_max;
     journal_options.segment_bytes_max = plan.config.journal.segment_bytes;
     journal_options.checkpoint_interval_ns =
         u64::try_from(plan.config.journal.checkpoint.as_nanos()).unwrap_or(u64::MAX);
@@ -217,7 +219,6 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
     let recorder =
         Recorder::new(run, redactor, volume, ProcessTable::with(names), block, orders.clone(), empty);
     let started_ns = capture.now_ns();
-    let ceiling = Ceiling::new(plan.config.memory_bytes_max);
     let held_bytes_max = ceiling.allotment().assembler_bytes_max;
     let mut daemon = Daemon {
         assembler: Assembler::new(Limits { held_bytes_max, ..Limits::default() }),
@@ -340,7 +341,10 @@ impl Daemon {
         assembler.tick(now_ns, &mut |raw| recorder.take(raw));
         if self.looked.elapsed() >= SECOND {
             self.looked = Instant::now();
-            self.tell_losses(capture, now_ns);
+            // What the journal refuses may be the record that tells of it; so all is told when it writes again.
+            if self.shared.get().trouble.is_none() {
+                self.tell_losses(capture, now_ns);
+            }
             self.board.put(self.snapshot(capture, now_ns));
             self.rotate_key(now_ns);
             self.record_checkpoint(now_ns);
@@ -385,11 +389,7 @@ impl Daemon {
     /// Gives up what there is no memory for.
     fn look_at_memory(&mut self) {
         let Self { assembler, recorder, ceiling, resident, .. } = self;
-        let held = Held {
-            resident: resident.bytes().unwrap_or(0),
-            assembler: assembler.held_bytes() as u64,
-            blocks_waiting: 0,
-        };
+        let held = Held { resident: resident.bytes().unwrap_or(0), assembler: assembler.held_bytes() as u64 };
         let before = ceiling.level();
         let level = ceiling.look(Instant::now(), held);
         if level != before {

@@ -34,6 +34,19 @@ pub enum Answer {
     Again(Trouble),
 }
 
+impl Answer {
+    /// What it means that the first `stored` of `documents` are there, and then `trouble` came.
+    #[must_use]
+    pub fn of_first(stored: usize, documents: usize, trouble: Trouble) -> Self {
+        if stored == 0 {
+            return Self::Again(trouble);
+        }
+        let mut items = vec![Item::Stored; stored.min(documents)];
+        items.resize(documents, Item::Again);
+        Self::Items(items)
+    }
+}
+
 /// What became of one document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Item {

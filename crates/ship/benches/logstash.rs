@@ -106,9 +106,16 @@ fn send(bencher: Bencher, compress: bool) {
     let node = listener.local_addr().expect("address").to_string();
     thread::spawn(move || listener.incoming().for_each(|stream| drop(receive(stream.expect("accepted")))));
     let bodies = bodies();
-    let document = |(id, body)| Document { kind: Kind::Transaction, id, body, time_ns: 0, record: 0 };
-    let documents: Vec<_> =
-        bodies.iter().map(|(id, body)| document((id.as_str(), body.as_bytes()))).collect();
+    let documents: Vec<_> = bodies
+        .iter()
+        .map(|(id, body)| Document {
+            kind: Kind::TRANSACTION,
+            id,
+            body: body.as_bytes(),
+            time_ns: 0,
+            record: 0,
+        })
+        .collect();
     let settings = Settings {
         nodes: vec![node],
         tls: None,

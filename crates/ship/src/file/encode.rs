@@ -37,8 +37,9 @@ mod tests {
 
     #[test]
     fn lines_fill_the_room_and_no_more() {
-        let document = |body| Document { kind: Kind::Transaction, id: "a", body, time_ns: 0, record: 0 };
-        let documents = [document(b"{\"a\":1}".as_slice()), document(b"{}"), document(b"{}")];
+        let bodies = [b"{\"a\":1}".as_slice(), b"{}", b"{}"];
+        let documents =
+            bodies.map(|body| Document { kind: Kind::TRANSACTION, id: "a", body, time_ns: 0, record: 0 });
         let mut out = Vec::new();
         for (room, at_least_one, taken, text) in [
             (0, false, 0, ""),

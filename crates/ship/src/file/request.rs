@@ -190,7 +190,8 @@ fn numbers(path: &Path) -> io::Result<Vec<u64>> {
     for entry in fs::read_dir(dir(path))? {
         let name = entry?.file_name().into_vec();
         let number = name.strip_prefix(prefix.as_bytes()).and_then(|rest| str::from_utf8(rest).ok());
-        let number = number.filter(|rest| !rest.starts_with(['0', '+'])).and_then(|rest| rest.parse().ok());
+        let number =
+            number.filter(|rest| !rest.starts_with(['0', '+'])).and_then(|rest| rest.parse::<u64>().ok());
         numbers.extend(number);
     }
     Ok(numbers)

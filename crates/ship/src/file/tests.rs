@@ -18,6 +18,13 @@ struct Doc {
     body: String,
 }
 
+impl Doc {
+    fn document(&self) -> Document<'_> {
+        let (id, body) = (self.id.as_str(), self.body.as_bytes());
+        Document { kind: Kind::TRANSACTION, id, body, time_ns: 0, record: 0 }
+    }
+}
+
 fn docs(sizes: impl IntoIterator<Item = usize>) -> Vec<Doc> {
     let doc = |(index, size): (usize, usize)| {
         let id = format!("d{index}");
@@ -28,11 +35,7 @@ fn docs(sizes: impl IntoIterator<Item = usize>) -> Vec<Doc> {
 }
 
 fn documents(docs: &[Doc]) -> Vec<Document<'_>> {
-    let document = |d| {
-        let Doc { id, body } = d;
-        Document { kind: Kind::Transaction, id, body: body.as_bytes(), time_ns: 0, record: 0 }
-    };
-    docs.iter().map(document).collect()
+    docs.iter().map(Doc::document).collect()
 }
 
 fn settings(dir: &Path, rotate_bytes: u64, keep: u32) -> Settings {

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn document<'a>(id: &'a str, body: &'a [u8]) -> Document<'a> {
-        Document { kind: Kind::Transaction, id, body, time_ns: 0, record: 0 }
+        Document { kind: Kind::TRANSACTION, id, body, time_ns: 0, record: 0 }
     }
 
     fn number(bytes: &mut &[u8]) -> usize {
@@ -267,7 +267,7 @@ mod tests {
                 prop_assert_eq!(sequence, index + 1);
                 let metadata = event.as_object_mut().expect("object").remove("@metadata").expect("metadata");
                 prop_assert_eq!(metadata["_id"].as_str(), Some(documents[index].id));
-                prop_assert_eq!(event.to_string(), &bodies[index]);
+                prop_assert_eq!(&event.to_string(), &bodies[index]);
             }
         }
     }

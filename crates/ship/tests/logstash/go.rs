@@ -132,7 +132,7 @@ fn nothing_is_missing_after_the_receiver_was_killed_in_the_middle() {
         let docs = docs(4000);
         let settings = Settings { compress, ..settings(&[&address]) };
         thread::scope(|scope| {
-            scope.spawn(|| deliver(&mut Sender::new(settings).expect("a sender"), &docs, 333));
+            let sending = scope.spawn(|| deliver(&mut Sender::new(settings).expect("a sender"), &docs, 333));
             for count in [300, 900, 1700, 2500] {
                 eventually("documents", DEADLINE, || {
                     (arrived.lock().expect("arrived").len() >= count).then_some(())
@@ -140,8 +140,9 @@ fn nothing_is_missing_after_the_receiver_was_killed_in_the_middle() {
                 drop(server);
                 server = Server::start(&address, &slowly, &arrived).expect("the same again");
             }
+            sending.join().expect("sent");
+            drop(server);
         });
-        drop(server);
         let arrived = arrived.lock().expect("arrived");
         println!("{} of {} arrived twice or more", twice(&docs, &arrived), docs.len());
     }

@@ -23,6 +23,13 @@ struct Doc {
     body: String,
 }
 
+impl Doc {
+    fn document(&self) -> Document<'_> {
+        let (id, body) = (self.id.as_str(), self.body.as_bytes());
+        Document { kind: Kind::TRANSACTION, id, body, time_ns: 0, record: 0 }
+    }
+}
+
 /// Documents that differ in size, with characters that JSON escapes.
 fn docs(count: usize) -> Vec<Doc> {
     let doc = |index: usize| {
@@ -35,11 +42,7 @@ fn docs(count: usize) -> Vec<Doc> {
 }
 
 fn documents(docs: &[Doc]) -> Vec<Document<'_>> {
-    let document = |d| {
-        let Doc { id, body } = d;
-        Document { kind: Kind::Transaction, id, body: body.as_bytes(), time_ns: 0, record: 0 }
-    };
-    docs.iter().map(document).collect()
+    docs.iter().map(Doc::document).collect()
 }
 
 /// Limits for receivers on loopback that answer.

@@ -171,9 +171,10 @@ pub fn sink(settings: &Settings) -> io::Result<Box<dyn Sink>> {
     use crate::settings::Destination;
     Ok(match &settings.destination {
         Destination::Elasticsearch(of) => Box::new(crate::elasticsearch::Bulk::new(of)?),
-        Destination::Logstash(_) | Destination::File(_) => {
-            return Err(io::Error::other("not in this version"));
-        }
+        Destination::Logstash(of) => Box::new(
+            crate::logstash::Sender::new(of.clone()).map_err(|trouble| io::Error::other(trouble.what))?,
+        ),
+        Destination::File(of) => Box::new(crate::file::Writer::new(of.clone())),
     })
 }
 

@@ -1,0 +1,7 @@
+module headtrail/tests/servers/lumberjack
+
+go 1.17
+
+require github.com/elastic/go-lumber v0.1.0
+
+require github.com/klauspost/compress v1.15.15 // indirect

@@ -7,7 +7,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use common::{headtrail, ready, run};
+use headtrail_testkit::lumberjack::{Arrived, Receiver};
 use headtrail_testkit::netns::{Netns, veth};
 use headtrail_testkit::opensearch::OpenSearch;
 use headtrail_testkit::process::Watch;
@@ -307,4 +308,89 @@ fn what_is_sent_again_after_a_roll_over_is_in_both_indices_with_the_same_id() {
     });
     assert_eq!(wait_for_all(&server, &place, "logs-headtrail.transaction-again"), 20);
     assert!(daemon.stop().status.success());
+}
+
+/// All documents of a file destination and of what was rotated out of it: each line whole.
+fn lines(folder: &Path) -> Vec<Value> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        all.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    all
+}
+
+/// Compares documents by id with the journal: nothing is missing or strange. Returns how many came more than once.
+fn compare(place: &Place, arrived: &[Value]) -> usize {
+    let mut count: BTreeMap<&str, u64> = BTreeMap::new();
+    for document in arrived.iter().filter(|document| document["event"]["dataset"] == "headtrail.transaction")
+    {
+        *count.entry(document["event"]["id"].as_str().unwrap()).or_default() += 1;
+    }
+    let journal = place.journal();
+    let wanted: BTreeSet<&str> = journal["headtrail.transaction"].iter().map(String::as_str).collect();
+    let found: BTreeSet<&str> = count.keys().copied().collect();
+    assert!(
+        wanted == found,
+        "missing {:?}, strange {:?}",
+        wanted.difference(&found),
+        found.difference(&wanted)
+    );
+    count.values().filter(|count| **count > 1).count()
+}
+
+#[test]
+fn through_lumberjack_and_a_file_nothing_is_missing_either() {
+    if !ready() || !common::has("nginx") {
+        return;
+    }
+    let arrived = Arrived::default();
+    let Some(mut receiver) = Receiver::start("127.0.0.1:0", &[], &arrived) else { return };
+    let address = receiver.address().to_owned();
+    // Below `/tmp` nobody but root could write into the folder of the test.
+    let files = TempDir::new().unwrap();
+    let path = files.path().join("headtrail.ndjson");
+    let place = Place::new(&format!(
+        "[run]\nuser = \"root\"\n[ship.lumberjack]\nkind = \"logstash\"\nurls = [\"tcp://{address}\"]\ntimeout = \"5s\"\n\
+         [ship.file]\nkind = \"file\"\npath = \"{}\"\nrotate_size = \"1MiB\"\nrotate_keep = 0\n",
+        path.display()
+    ));
+    let options = NginxOptions { server: "keepalive_requests 1000000000;", ..NginxOptions::default() };
+    let nginx = Nginx::start(&options);
+    let filter = format!("port {}", nginx.address().port());
+    let start = || {
+        let mut command = headtrail();
+        command.args(place.arguments(&filter));
+        Watch::start(command)
+    };
+    let wanted = transactions();
+    let traffic = Traffic::start(nginx.address(), Duration::from_secs(30) / wanted as u32);
+    let mut daemon = start();
+    for step in 1..=15 {
+        eventually("traffic goes on", ARRIVED, || (traffic.sent() >= wanted * step / 16).then_some(()));
+        if step % 3 == 0 {
+            drop(receiver);
+            receiver = Receiver::start(&address, &[], &arrived).unwrap();
+        } else {
+            daemon.kill();
+            daemon = start();
+        }
+    }
+    eventually("traffic goes on", ARRIVED, || (traffic.sent() >= wanted).then_some(()));
+    let sent = traffic.stop();
+    assert!(daemon.stop().status.success());
+    let daemon = start();
+    for name in ["lumberjack", "file"] {
+        eventually("it has caught up", ARRIVED, || {
+            let reader = place.reader(name)?;
+            (reader["lag_records"] == 0 && reader["trouble"].is_null()).then_some(())
+        });
+    }
+    assert!(daemon.stop().status.success());
+    drop(receiver);
+    let recorded = place.journal()["headtrail.transaction"].len();
+    let twice = compare(&place, &arrived.lock().unwrap());
+    let twice_in_files = compare(&place, &lines(files.path()));
+    println!("{sent} sent, {recorded} recorded; twice: {twice} by Lumberjack, {twice_in_files} in the file");
+    assert!(std::fs::read_dir(files.path()).unwrap().count() > 1, "it was rotated");
 }

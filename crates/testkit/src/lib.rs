@@ -9,6 +9,7 @@
 
 pub mod http_message;
 pub mod link;
+pub mod lumberjack;
 pub mod netns;
 pub mod opensearch;
 pub mod planted;

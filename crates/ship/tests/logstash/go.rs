@@ -1,86 +1,22 @@
-//! Elastic's own server (github.com/elastic/go-lumber), as a process that can be killed.
+//! Against Elastic's own receiver.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use headtrail_ship::logstash::{Sender, Settings};
 use headtrail_ship::settings::{Secret, Timeouts, Tls};
-use headtrail_testkit::{eventually, skip};
-use serde_json::Value;
+use headtrail_testkit::eventually;
+use headtrail_testkit::lumberjack::{Arrived, Receiver};
 
 use crate::tls::{Certified, authority};
 use crate::{DEADLINE, deliver, docs, settings, twice};
 
-/// Builds the server, once; or why it cannot be.
-static SERVER: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/lumberjack");
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lumberjack");
-    let mut go = Command::new("go");
-    go.args(["build", "-buildvcs=false", "-o"]).arg(&binary).arg(".").current_dir(source);
-    let output = go.output().map_err(|error| format!("go: {error}"))?;
-    if output.status.success() {
-        Ok(binary)
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-});
-
-struct Server {
-    child: Child,
-    address: String,
-    reader: Option<JoinHandle<()>>,
-}
-
-type Arrived = Arc<Mutex<Vec<Value>>>;
-
-impl Server {
-    /// None, and it is told, if there is no Go here.
-    fn start(address: &str, arguments: &[&str], arrived: &Arrived) -> Option<Self> {
-        let binary = match &*SERVER {
-            Ok(binary) => binary,
-            Err(why) => {
-                skip(why);
-                return None;
-            }
-        };
-        let mut command = Command::new(binary);
-        command.args(["-listen", address]).args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("started");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-        let mut address = String::new();
-        lines.read_line(&mut address).expect("an address");
-        let arrived = arrived.clone();
-        let reader = thread::spawn(move || {
-            let mut line = String::new();
-            // A line without its end was cut by the kill, so its window was not acknowledged.
-            while lines.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n') {
-                arrived.lock().expect("arrived").push(serde_json::from_str(&line).expect("JSON"));
-                line.clear();
-            }
-        });
-        Some(Self { child, address: address.trim().to_owned(), reader: Some(reader) })
-    }
-}
-
-impl Drop for Server {
-    /// By SIGKILL; then waits until all that it had printed is read.
-    fn drop(&mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("waited");
-        self.reader.take().expect("a reader").join().expect("read");
-    }
-}
-
 fn arrives_once(change: impl FnOnce(&mut Settings), arguments: &[&str]) {
     let arrived = Arrived::default();
-    let Some(server) = Server::start("127.0.0.1:0", arguments, &arrived) else { return };
+    let Some(server) = Receiver::start("127.0.0.1:0", arguments, &arrived) else { return };
     let docs = docs(3000);
-    let mut settings = settings(&[&server.address]);
+    let mut settings = settings(&[server.address()]);
     settings.window_max = 400;
     change(&mut settings);
     let mut sender = Sender::new(settings).expect("a sender");
@@ -127,8 +63,8 @@ fn nothing_is_missing_after_the_receiver_was_killed_in_the_middle() {
     for compress in [false, true] {
         let arrived = Arrived::default();
         let slowly = ["-delay", "10ms"];
-        let Some(mut server) = Server::start("127.0.0.1:0", &slowly, &arrived) else { return };
-        let address = server.address.clone();
+        let Some(mut server) = Receiver::start("127.0.0.1:0", &slowly, &arrived) else { return };
+        let address = server.address().to_owned();
         let docs = docs(4000);
         let settings = Settings { compress, ..settings(&[&address]) };
         thread::scope(|scope| {
@@ -138,7 +74,7 @@ fn nothing_is_missing_after_the_receiver_was_killed_in_the_middle() {
                     (arrived.lock().expect("arrived").len() >= count).then_some(())
                 });
                 drop(server);
-                server = Server::start(&address, &slowly, &arrived).expect("the same again");
+                server = Receiver::start(&address, &slowly, &arrived).expect("the same again");
             }
             sending.join().expect("sent");
             drop(server);

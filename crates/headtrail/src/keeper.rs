@@ -196,13 +196,15 @@ impl Keeper {
         self.sync();
         self.shared.put(&self.state);
         // The last checkpoint is made by closing, and exported behind it.
-        if let Err(error) = self.journal.close(now_ns()) {
+        let closed = self.journal.close(now_ns());
+        if let Err(error) = &closed {
             eprintln!("headtrail: the journal's end: {error}");
-            return;
         }
         if let Some(mut export) = self.export {
             let note = storage::read_small(&*self.storage, CHECKPOINT, NOTE_BYTES_MAX).ok().flatten();
-            note.iter().for_each(|note| export.export(note));
+            if let Some(note) = note.filter(|_| closed.is_ok()) {
+                export.export(&note);
+            }
             export.finish();
         }
     }

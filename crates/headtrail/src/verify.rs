@@ -52,15 +52,49 @@ pub(crate) fn run(options: &cli::Verify) -> Result<(), Failure> {
     let report = verify::verify(&storage, request, &mut |progress| bar.show(progress));
     bar.clear();
     let report = report.map_err(journal_failure)?;
+    // Asked only where it matters: it takes reading all records.
+    let on_record = match report.verdict() {
+        Verdict::Unsigned => checkpoint_on_record(&storage).map_err(journal_failure)?,
+        _ => None,
+    };
     let out = match options.format {
-        VerifyFormat::Text => text(&report, !against.is_empty()),
-        VerifyFormat::Json => format!("{}\n", report_json(&report)),
+        VerifyFormat::Text => text(&report, !against.is_empty(), on_record),
+        VerifyFormat::Json => format!("{}\n", report_json(&report, on_record)),
     };
     print(&out)?;
     match report.verdict() {
         Verdict::Whole => Ok(()),
-        Verdict::Unsigned => Err(Failure::no("no checkpoint: nothing proves the journal")),
+        Verdict::Unsigned => Err(Failure::no(unsigned(&report, on_record))),
         Verdict::Damaged => Err(Failure::no("the journal is not as it was signed")),
+    }
+}
+
+/// Blocks of the greatest checkpoint that the journal's own records tell of.
+fn checkpoint_on_record(storage: &Arc<dyn Storage>) -> headtrail_journal::Result<Option<u64>> {
+    let mut reader = Reader::open(storage.clone(), Position::default())?;
+    let mut greatest = None;
+    while let Some(next) = reader.next_block()? {
+        let Next::Block(block) = next else { continue };
+        for (_, bytes) in block.records() {
+            if let Ok(Record::Checkpoint(checkpoint)) = proto::decode(bytes) {
+                greatest = greatest.max(Some(checkpoint.size));
+            }
+        }
+    }
+    Ok(greatest)
+}
+
+/// What it comes to without a checkpoint.
+fn unsigned(report: &Report, on_record: Option<u64>) -> String {
+    match on_record {
+        Some(size) => format!(
+            "NOT PROVED: no checkpoint is there, although a record tells of one of {size} blocks: they have been removed"
+        ),
+        None if report.records == 0 => "NOT PROVED: there is neither a checkpoint nor a record".to_owned(),
+        None => format!(
+            "NOT PROVED: no checkpoint signs the {} records; one comes within seconds, so in a journal that is older they have been removed",
+            report.records
+        ),
     }
 }
 
@@ -140,7 +174,7 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// For people.
-fn text(report: &Report, against: bool) -> String {
+fn text(report: &Report, against: bool, on_record: Option<u64>) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "journal       {}", report.origin);
     let from = if report.first_block == 0 {
@@ -176,12 +210,12 @@ fn text(report: &Report, against: bool) -> String {
         let _ = writeln!(out, "wrong         {} more places", report.findings_beyond);
     }
     let verdict = match report.verdict() {
-        Verdict::Whole if against => "whole, and it goes on from the earlier checkpoint",
+        Verdict::Whole if against => "whole, and it goes on from the earlier checkpoint".to_owned(),
         Verdict::Whole => {
-            "whole; that nobody with the key has rewritten it shows only against an earlier checkpoint (--checkpoint)"
+            "whole; that nobody with the key has rewritten it shows only against an earlier checkpoint (--checkpoint)".to_owned()
         }
-        Verdict::Unsigned => "no checkpoint, so nothing is proved",
-        Verdict::Damaged => "NOT as it was signed",
+        Verdict::Unsigned => unsigned(report, on_record),
+        Verdict::Damaged => "NOT as it was signed".to_owned(),
     };
     let _ = writeln!(out, "verdict       {verdict}");
     out
@@ -199,7 +233,7 @@ fn finding_text(finding: &Finding) -> String {
 }
 
 /// Ranges are half-open: `end` is the first that is not in it.
-fn report_json(report: &Report) -> Value {
+fn report_json(report: &Report, on_record: Option<u64>) -> Value {
     let range = |range: &std::ops::Range<u64>| json!({"start": range.start, "end": range.end});
     let segment = |segment: &SegmentReport| {
         json!({
@@ -230,8 +264,10 @@ fn report_json(report: &Report) -> Value {
             Verdict::Unsigned => "unsigned",
             Verdict::Damaged => "damaged",
         },
+        "proved": report.verdict() == Verdict::Whole,
         "origin": report.origin,
         "checkpoint": checkpoint,
+        "checkpoint_on_record": on_record,
         "first_block": report.first_block,
         "blocks": report.blocks,
         "records": report.records,

@@ -287,3 +287,38 @@ fn https_takes_the_certificates_of_the_host_and_no_other() {
     sink.write_to(&exported);
     check_exported(data_dir.path(), &exported);
 }
+
+#[test]
+fn a_journal_whose_checkpoints_are_gone_is_not_proved_and_says_so() {
+    if !ready() {
+        return;
+    }
+    let (data_dir, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let journal = data_dir.path().join("journal");
+    let watch = Watch::start(exporting(data_dir.path(), folder.path(), ""));
+    eventually("it is signed", DEADLINE, || journal.join("checkpoint").exists().then_some(()));
+    // Then it is put on record, in the same second or the next.
+    let mut taken = Vec::new();
+    eventually("some seconds have passed", DEADLINE, || {
+        taken.push(status(data_dir.path())?["taken_ns"].as_u64());
+        taken.dedup();
+        (taken.len() > 3).then_some(())
+    });
+    assert!(watch.stop().status.success());
+    assert_eq!(verify(data_dir.path(), &[]).0, 0);
+    std::fs::remove_file(journal.join("checkpoint")).unwrap();
+    std::fs::remove_dir_all(journal.join("checkpoints")).unwrap();
+    let (code, words) = verify(data_dir.path(), &[]);
+    assert!(
+        code == 1 && words.contains("verdict       NOT PROVED: no checkpoint is there, although"),
+        "{words}"
+    );
+    let (code, report) = verify(data_dir.path(), &["--format", "json"]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((code, &report["verdict"], &report["proved"]), (1, &"unsigned".into(), &false.into()));
+    assert!(report["checkpoint_on_record"].as_u64() >= Some(1), "{report}");
+    // Nor is one that has never been signed.
+    std::fs::remove_dir_all(journal.join("segments")).unwrap();
+    let (code, words) = verify(data_dir.path(), &[]);
+    assert!(code == 1 && words.contains("NOT PROVED: there is neither a checkpoint nor a record"), "{words}");
+}

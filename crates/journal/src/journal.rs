@@ -94,6 +94,7 @@ impl Journal {
             backlog_bytes_max: options.backlog_bytes_max,
         };
         let locked = Locked::new(storage.clone(), writer_options, now_ns)?;
+        storage::remove_unfinished(&*storage, COPIES, |name| signed::copy_size(name).is_some());
         let may_make = storage::read_small(&*storage, CHECKPOINT, tree::NOTE_BYTES_MAX)?.is_none()
             && signed::copies(&*storage)?.is_empty();
         let signer = keys::load_or_make(&*storage, locked.origin(), &options.key_seed, may_make)?;

@@ -185,3 +185,32 @@ fn a_block_that_is_lost_before_it_was_signed_keeps_its_leaf() {
     journal.sync(SECOND).unwrap();
     assert_eq!(journal.tree.root(), root, "the block behind it names its hash");
 }
+
+#[test]
+fn what_a_crash_left_unfinished_is_removed_and_nothing_else() {
+    let disk = FaultyDisk::new(1);
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 5, SECOND);
+    journal.close(SECOND).unwrap();
+    let whole = disk.paths();
+    let ours = [
+        "journal/segments/00000000000000000000.seg.new",
+        "journal/segments/00000000000000000007.seg.new",
+        "journal/checkpoints/00000000000000000003.new",
+    ];
+    let of_others = [
+        "journal/segments/mine.new",
+        "journal/segments/0000000000000000007.seg.new",
+        "journal/segments/00000000000000000007.new",
+        "journal/segments/00000000000000000007.seg.new.new",
+        "journal/checkpoints/00000000000000000003.seg.new",
+        "notes.new",
+    ];
+    ours.iter().chain(&of_others).for_each(|path| disk.put(path, b"x"));
+    drop(open(&disk));
+    let left = disk.paths();
+    for path in whole.iter().map(String::as_str).chain(of_others) {
+        assert!(left.iter().any(|other| other == path), "{path} is there: {left:?}");
+    }
+    assert!(ours.iter().all(|path| !left.iter().any(|other| other == path)), "{left:?}");
+}

@@ -30,12 +30,14 @@ pub(crate) fn copy_path(size: u64) -> String {
     format!("{COPIES}/{size:0COPY_DIGITS$}")
 }
 
+/// The size of the checkpoint whose copy has that name; nothing if it is not that of one.
+pub(crate) fn copy_size(name: &str) -> Option<u64> {
+    (name.len() == COPY_DIGITS && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok())?
+}
+
 /// Sizes of all copies, ascending.
 pub(crate) fn copies(storage: &dyn Storage) -> Result<Vec<u64>> {
-    let size = |name: &String| {
-        (name.len() == COPY_DIGITS && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok())?
-    };
-    let mut sizes: Vec<u64> = storage.list(COPIES)?.iter().filter_map(size).collect();
+    let mut sizes: Vec<u64> = storage.list(COPIES)?.iter().filter_map(|name| copy_size(name)).collect();
     sizes.sort_unstable();
     Ok(sizes)
 }

@@ -113,6 +113,16 @@ pub fn put(storage: &dyn Storage, path: &str, write: impl FnOnce(&mut dyn File) 
     storage.rename(&new, path)
 }
 
+/// Removes what a crash has left of [`put`] in a folder: temporary names of files whose own name is one of ours. What else lies there is not
+/// touched. A failure is passed over, since they are in nobody's way but take room.
+pub(crate) fn remove_unfinished(storage: &dyn Storage, dir: &str, is_ours: impl Fn(&str) -> bool) {
+    for name in storage.list(dir).unwrap_or_default() {
+        if name.strip_suffix(NEW).is_some_and(&is_ours) {
+            let _ = storage.remove(&format!("{dir}/{name}"));
+        }
+    }
+}
+
 /// Reads a whole file of at most `bytes_max`; nothing if it is not there.
 ///
 /// # Errors

@@ -99,6 +99,21 @@ fn with_long_end() -> (Arc<FaultyDisk>, u64) {
 }
 
 #[test]
+fn without_any_checkpoint_only_a_journal_from_its_beginning_on_is_not_damaged() {
+    let (disk, exported) = journal(70, usual);
+    for path in disk.paths().iter().filter(|path| path.starts_with("journal/checkpoint")) {
+        disk.remove(path).unwrap();
+    }
+    let report = check(&disk);
+    assert_eq!(report.verdict(), Verdict::Unsigned, "{:?}", report.findings);
+    assert_eq!(verify_against(&disk, &exported).verdict(), Verdict::Damaged);
+    disk.remove(&segments(&disk)[0]).unwrap();
+    let report = check(&disk);
+    assert_eq!(report.verdict(), Verdict::Damaged);
+    assert!(report.findings[0].what.contains("removed"), "{:?}", report.findings);
+}
+
+#[test]
 fn a_journal_is_whole_and_told_segment_by_segment() {
     let (disk, exported) = journal(70, usual);
     let report = verify_against(&disk, &exported);

@@ -42,14 +42,17 @@ pub fn segment_path(first_block: u64) -> String {
     format!("{SEGMENTS}/{first_block:0SEGMENT_DIGITS$}{SEGMENT_SUFFIX}")
 }
 
+/// The first block of the segment whose file has that name; nothing if it is not that of one.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    (digits.len() == SEGMENT_DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok())?
+}
+
 /// First blocks of all segments, ascending.
 pub(crate) fn segment_numbers(storage: &dyn Storage) -> Result<Vec<u64>> {
-    let number = |name: &String| {
-        let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
-        (digits.len() == SEGMENT_DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))
-            .then(|| digits.parse().ok())?
-    };
-    let mut numbers: Vec<u64> = storage.list(SEGMENTS)?.iter().filter_map(number).collect();
+    let mut numbers: Vec<u64> =
+        storage.list(SEGMENTS)?.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

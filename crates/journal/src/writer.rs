@@ -419,6 +419,7 @@ impl Locked {
         // checkpoint. What is built upon that must not outlive it.
         storage.sync_dir("")?;
         storage.sync_dir(meta::FOLDER)?;
+        storage::remove_unfinished(&*storage, SEGMENTS, |name| walk::segment_number(name).is_some());
         Ok(Self { storage, options, created, lock })
     }
 

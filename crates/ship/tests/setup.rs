@@ -1,5 +1,6 @@
 //! What `headtrail setup` would send: the mapping takes every document and is that of ECS, dashboards use fields that have values, and the
 //! whole is as reviewed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod setup_common;
 
@@ -191,7 +192,10 @@ fn saved_objects_refer_to_each_other_and_hold_json() {
         if object["type"] == "visualization" {
             let state = inner(&attributes["visState"]);
             let ids: Vec<_> = state["aggs"].as_array().unwrap().iter().map(|agg| agg["id"].clone()).collect();
-            assert!(!ids.is_empty() && ids.iter().enumerate().all(|(i, id)| *id == (i + 1).to_string()));
+            assert!(
+                !ids.is_empty()
+                    && ids.iter().zip(1..).all(|(id, number)| id.as_str() == Some(&format!("{number}")))
+            );
             assert_eq!(state["title"], attributes["title"]);
         }
         keys.push(key(object));

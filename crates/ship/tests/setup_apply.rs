@@ -1,4 +1,5 @@
 //! What is done about the answers to a plan, whatever they are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use headtrail_ship::elasticsearch::Flavour;
 use headtrail_ship::setup::{Kind, Options, Outcome, Step, Target, apply, plan};

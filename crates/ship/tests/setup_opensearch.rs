@@ -1,4 +1,5 @@
 //! `headtrail setup opensearch` against a real one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod setup_common;
 

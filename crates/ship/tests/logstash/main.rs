@@ -1,4 +1,5 @@
 //! Documents arrive at receivers that were written by others, whatever these do; and receivers that do what they should not are borne.
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod ferro;
 mod go;

@@ -25,7 +25,7 @@ use headtrail_testkit::{TempDir, eventually};
 use serde_json::{Value, json};
 
 /// How long it may take until everything has arrived.
-const ARRIVED: Duration = Duration::from_secs(60);
+const ARRIVED: Duration = Duration::from_secs(240);
 
 /// How many transactions; `HEADTRAIL_SHIP_TRANSACTIONS` says otherwise.
 fn transactions() -> u64 {

@@ -36,6 +36,9 @@ pub use crate::ecs_records::{
 /// The version of the schema that the documents follow.
 pub const ECS_VERSION: &str = "9.0.0";
 
+/// Most bytes of the name and value of a member of `http.*.headers`. A term of Lucene has at most 32,766, in which stores put the path, too.
+const MEMBER_BYTES_MAX: usize = 32_000;
+
 /// Appends one transaction as a document on a line of its own, with the line end.
 pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     let facts = t.facts();
@@ -175,6 +178,9 @@ fn push_body_and_headers(out: &mut Vec<u8>, message: &Message, charset: Charset)
 
 /// Appends `,"headers":{"accept":["text/html","text/plain"],…}`: names in lower case, in order of their first line.
 ///
+/// What is longer than a term of the stores may be ([`MEMBER_BYTES_MAX`]) is left out: some would refuse the whole document, and so a client
+/// could keep its own request out of them. It stands in the lines.
+///
 /// Looks for each line's duplicates among those behind it; the limit on lines bounds that, and names of unlike
 /// length are told apart at once.
 fn push_headers(out: &mut Vec<u8>, message: &Message, charset: Charset) {
@@ -183,8 +189,10 @@ fn push_headers(out: &mut Vec<u8>, message: &Message, charset: Charset) {
     let name_of = |line: &Line| message.bytes(line.name);
     for (i, line) in message.lines.iter().enumerate() {
         let name = name_of(line);
-        let seen = || message.lines[..i].iter().any(|before| name_of(before).eq_ignore_ascii_case(name));
-        if !is_token(name) || seen() {
+        let same = |other: &&Line| {
+            name_of(other).eq_ignore_ascii_case(name) && is_term(name, message.bytes(other.value))
+        };
+        if !is_token(name) || !same(&line) || message.lines[..i].iter().any(|before| same(&before)) {
             continue;
         }
         comma(out, &mut first);
@@ -192,13 +200,20 @@ fn push_headers(out: &mut Vec<u8>, message: &Message, charset: Charset) {
         out.extend(name.iter().map(u8::to_ascii_lowercase));
         out.extend_from_slice(b"\":[");
         let mut first = true;
-        for same in message.lines[i..].iter().filter(|same| name_of(same).eq_ignore_ascii_case(name)) {
+        for same in message.lines[i..].iter().filter(same) {
             comma(out, &mut first);
             push_string(out, message.bytes(same.value), charset);
         }
         out.push(b']');
     }
     out.push(b'}');
+}
+
+/// Whether a member is short enough to be found in every store. Bytes that are not ASCII may become two.
+fn is_term(name: &[u8], value: &[u8]) -> bool {
+    let bytes = name.len() + value.len();
+    bytes <= MEMBER_BYTES_MAX / 2
+        || bytes + value.iter().filter(|byte| !byte.is_ascii()).count() <= MEMBER_BYTES_MAX
 }
 
 /// A token of RFC 9110, 5.6.2: safe as a key everywhere, and within a JSON string without escapes.

@@ -240,3 +240,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_member_that_a_store_would_refuse_is_in_the_lines_only() {
+    let (long, name) = ("x".repeat(33_000), "n".repeat(33_000));
+    let lines = [
+        ("X-Long", long.as_str()),
+        ("x-long", "short"),
+        ("X-Accents", &"\u{e9}".repeat(9_000)),
+        (&name, "v"),
+    ];
+    let lines: Vec<(&[u8], &[u8])> = lines.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+    let document = parsed(&transaction(Some(request(b"GET", b"/", &lines, &[])), None));
+    let headers = document["http"]["request"]["headers"].as_object().unwrap();
+    assert_eq!(headers["x-long"], json!(["short"]));
+    assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-long"]);
+    assert_eq!(document["headtrail"]["request"]["lines"].as_array().unwrap().len(), 4);
+}

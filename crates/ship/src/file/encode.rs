@@ -18,8 +18,11 @@ pub(super) fn lines(documents: &[Document<'_>], room: u64, at_least_one: bool, l
     let mut taken = 0;
     for document in documents {
         let bytes = lines.len() + line_bytes(document);
-        let fits = bytes as u64 <= room && (bytes <= WRITE_BYTES_MAX || taken == 0);
-        if !fits && !(at_least_one && taken == 0) {
+        let fits = match taken {
+            0 => at_least_one || bytes as u64 <= room,
+            _ => bytes as u64 <= room && bytes <= WRITE_BYTES_MAX,
+        };
+        if !fits {
             break;
         }
         lines.extend_from_slice(document.body);

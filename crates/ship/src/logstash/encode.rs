@@ -17,7 +17,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use crate::batch::Document;
 use crate::sink::Refusal;
 
-/// Frames of one group, before packing, but for a single document that is larger. It bounds our memory, and what a receiver has to unpack.
+/// Documents of one window, before packing, but for a single one that is larger. It bounds our memory, and what a receiver has to unpack.
 pub(super) const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Longest document. Receivers in Java keep lengths in signed 32 bits.
@@ -63,25 +63,17 @@ impl Encoder {
         }
     }
 
-    /// Begins a window.
-    pub(super) fn window(&mut self, documents: u32) {
+    /// Adds a window of the first documents: as many as fit, but at least one, in a single group. Answers how many.
+    ///
+    /// A single one, because receivers differ in what they make of several: Elastic's in Go takes the end of a group for the end of all.
+    pub(super) fn window(&mut self, documents: &[Document<'_>], most: usize) -> usize {
+        let taken = fitting(documents, most);
         self.out.extend_from_slice(b"2W");
-        self.out.extend_from_slice(&documents.to_be_bytes());
-    }
-
-    /// Adds a group: as many of the documents as fit, but at least one. Answers how many.
-    pub(super) fn group(&mut self, documents: &[Document<'_>], first_sequence: u32) -> usize {
+        self.out.extend_from_slice(&u32::try_from(taken).unwrap_or(u32::MAX).to_be_bytes());
         self.raw.clear();
         let frames = if self.packer.is_some() { &mut self.raw } else { &mut self.out };
-        let start = frames.len();
-        let mut taken = 0;
-        for (document, sequence) in documents.iter().zip(first_sequence..) {
-            let bytes = document.body.len() + document.id.len() + FRAME_EXTRA_BYTES;
-            if taken > 0 && frames.len() - start + bytes > GROUP_BYTES_MAX {
-                break;
-            }
+        for (document, sequence) in documents.iter().take(taken).zip(1..) {
             push_document(frames, document, sequence);
-            taken += 1;
         }
         if let Some(packer) = &mut self.packer
             && !pack(packer, &self.raw, &mut self.out)
@@ -91,6 +83,16 @@ impl Encoder {
         }
         taken
     }
+}
+
+/// How many documents fit into one window, one at least.
+fn fitting(documents: &[Document<'_>], most: usize) -> usize {
+    let mut bytes = 0;
+    let fit = documents.iter().take(most).take_while(|document| {
+        bytes += document.body.len() + document.id.len() + FRAME_EXTRA_BYTES;
+        bytes <= GROUP_BYTES_MAX
+    });
+    fit.count().clamp(1, documents.len().max(1))
 }
 
 /// Why a document is never sent, if so.
@@ -195,7 +197,8 @@ mod tests {
                 }
                 b"2J" => {
                     let sequence = number(&mut bytes);
-                    let (json, rest) = bytes.split_at(number(&mut bytes));
+                    let length = number(&mut bytes);
+                    let (json, rest) = bytes.split_at(length);
                     events.push((sequence, serde_json::from_slice(json).expect("JSON")));
                     bytes = rest;
                 }
@@ -216,8 +219,7 @@ mod tests {
     #[test]
     fn a_window_is_the_bytes_that_receivers_expect() {
         let mut encoder = Encoder::new(false);
-        encoder.window(1);
-        assert_eq!(encoder.group(&[document("a\"b", b"{}")], 1), 1);
+        assert_eq!(encoder.window(&[document("a\"b", b"{}")], 7), 1);
         let json = format!(
             r#"{{"@metadata":{{"beat":"headtrail","version":"{}","type":"_doc","_id":"a\"b"}}}}"#,
             env!("CARGO_PKG_VERSION")
@@ -229,15 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn a_document_beyond_the_frame_is_refused() {
-        assert_eq!(refusal(&document("a", b"{}")), None);
-    }
-
-    #[test]
     fn a_huge_document_is_a_group_of_its_own_and_leaves_no_memory_behind() {
         let body = format!("{{\"a\":\"{}\"}}", "x".repeat(3 * GROUP_BYTES_MAX));
         let mut encoder = Encoder::new(false);
-        assert_eq!(encoder.group(&[document("1", body.as_bytes()), document("2", b"{}")], 1), 1);
+        assert_eq!(encoder.window(&[document("1", body.as_bytes()), document("2", b"{}")], 7), 1);
         encoder.clear();
         assert!(encoder.out.capacity() <= 2 * GROUP_BYTES_MAX);
     }
@@ -245,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_document_arrives_once_and_in_order(
-            compress: bool,
+            compress: bool, most in 1_usize..50,
             documents in prop::collection::vec((".{0,12}", 0_usize..300_000), 1..40),
         ) {
             let bodies: Vec<String> =
@@ -255,16 +252,19 @@ mod tests {
             let mut encoder = Encoder::new(compress);
             let mut events = Vec::new();
             let mut sent = 0;
-            encoder.window(documents.len() as u32);
             while sent < documents.len() {
-                sent += encoder.group(&documents[sent..], sent as u32 + 1);
+                let taken = encoder.window(&documents[sent..], most);
+                prop_assert!((1..=most).contains(&taken));
                 prop_assert!(encoder.bytes().len() <= GROUP_BYTES_MAX + 6 || compress);
+                let before = events.len();
                 read(encoder.bytes(), &mut events);
+                let sequences: Vec<usize> = events[before..].iter().map(|(sequence, _)| *sequence).collect();
+                prop_assert_eq!(sequences, (1..=taken).collect::<Vec<_>>());
                 encoder.clear();
+                sent += taken;
             }
             prop_assert_eq!(events.len(), documents.len());
-            for (index, (sequence, mut event)) in events.into_iter().enumerate() {
-                prop_assert_eq!(sequence, index + 1);
+            for (index, (_, mut event)) in events.into_iter().enumerate() {
                 let metadata = event.as_object_mut().expect("object").remove("@metadata").expect("metadata");
                 prop_assert_eq!(metadata["_id"].as_str(), Some(documents[index].id));
                 prop_assert_eq!(&event.to_string(), &bodies[index]);

@@ -84,47 +84,30 @@ impl Sender {
         }
     }
 
-    /// Sends one window and waits for it. Answers how many documents are stored, and why not all.
-    fn window(&mut self, documents: &[Document<'_>]) -> (usize, Option<Trouble>) {
+    /// Sends a window of the first documents and waits for it. Answers how many there were, how many are stored, and why not all.
+    fn window(&mut self, documents: &[Document<'_>]) -> (usize, usize, Option<Trouble>) {
         if let Err(trouble) = self.connect() {
-            return (0, Some(trouble));
+            return (documents.len(), 0, Some(trouble));
         }
         let (Some(connection), Some(node)) = (&mut self.connection, self.nodes.get(self.node)) else {
-            return (0, None);
+            return (documents.len(), 0, None);
         };
         let step = self.settings.timeouts.request;
         let patience = Patience { step, end: Instant::now() + step * WHOLE_TIMES };
-        let result = exchange(connection, node, &mut self.encoder, documents, patience);
+        let most = usize::try_from(self.settings.window_max).unwrap_or(usize::MAX).max(1);
+        self.encoder.clear();
+        let sent = self.encoder.window(documents, most);
+        connection.begin(u32::try_from(sent).unwrap_or(u32::MAX));
+        let result = connection
+            .write(node, self.encoder.bytes(), patience)
+            .and_then(|()| connection.wait(node, patience));
         let stored = connection.acked() as usize;
         if result.is_err() {
             self.disconnect();
             self.next_node();
         }
-        (stored, result.err())
+        (sent, stored, result.err())
     }
-}
-
-fn exchange(
-    connection: &mut Connection,
-    node: &Node,
-    encoder: &mut Encoder,
-    documents: &[Document<'_>],
-    patience: Patience,
-) -> Result<(), Trouble> {
-    let count = u32::try_from(documents.len()).unwrap_or(u32::MAX);
-    connection.begin(count);
-    encoder.clear();
-    encoder.window(count);
-    let mut rest = documents;
-    let mut sequence = 1;
-    while !rest.is_empty() {
-        let taken = encoder.group(rest, sequence);
-        connection.write(node, encoder.bytes(), patience)?;
-        encoder.clear();
-        rest = rest.get(taken..).unwrap_or_default();
-        sequence += u32::try_from(taken).unwrap_or(u32::MAX);
-    }
-    connection.wait(node, patience)
 }
 
 impl Sink for Sender {
@@ -132,14 +115,12 @@ impl Sink for Sender {
         if let Some(refusal) = documents.iter().find_map(encode::refusal) {
             return Answer::TooLarge(refusal);
         }
-        let window_max = usize::try_from(self.settings.window_max).unwrap_or(usize::MAX).max(1);
         let mut stored = 0;
-        for window in documents.chunks(window_max) {
-            let (acked, trouble) = self.window(window);
+        while let Some(rest) = documents.get(stored..).filter(|rest| !rest.is_empty()) {
+            let (sent, acked, trouble) = self.window(rest);
             stored += acked;
-            if let Some(trouble) = trouble
-                && acked < window.len()
-            {
+            if acked < sent {
+                let trouble = trouble.unwrap_or(Trouble { kind: "answer", what: String::new(), wait: None });
                 return Answer::of_first(stored, documents.len(), trouble);
             }
         }

@@ -1,4 +1,5 @@
 //! Documents arrive at receivers that were written by others, whatever these do; and receivers that do what they should not are borne.
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod ferro;
 mod go;
@@ -34,7 +35,7 @@ impl Doc {
 fn docs(count: usize) -> Vec<Doc> {
     let doc = |index: usize| {
         let id = format!("run-{index}");
-        let fill = "\u{e9}\"\\\u{1f980}x".repeat(index * 7 % 150);
+        let fill = "\u{e9}\"\\\u{1f980}x".repeat(index * 7 % 150 * 4);
         let body = serde_json::json!({"@timestamp": "2026-11-24T18:36:51.123456789Z", "event": {"id": id}, "fill": fill});
         Doc { id, body: body.to_string() }
     };

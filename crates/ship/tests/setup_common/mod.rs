@@ -246,12 +246,12 @@ pub fn documents() -> Vec<(Kind, Value)> {
         proto::record(&mut bytes, &other).unwrap();
         stored.push(bytes);
     }
-    let document = |bytes: &Vec<u8>| {
+    let document = |(number, bytes): (u64, &Vec<u8>)| {
         let record = proto::decode(bytes).unwrap();
         let mut text = Vec::new();
-        let id = record_id(&record, 0xff, 7);
+        let id = record_id(&record, 0xff, number);
         ecs::write_record(&mut text, &record, Some(&id));
         (record.kind(), serde_json::from_slice(&text).unwrap())
     };
-    stored.iter().map(document).collect()
+    (0..).zip(&stored).map(document).collect()
 }

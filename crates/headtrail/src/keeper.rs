@@ -46,6 +46,12 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
 }
 
+/// The recorder's ends: what it wants, and where it gets empty blocks from.
+pub(crate) struct Recorder {
+    pub(crate) orders: Receiver<Order>,
+    pub(crate) empty: Sender<BlockBuilder>,
+}
+
 /// The readers of the journal, as far as its writer cares.
 pub(crate) struct Readers {
     /// Where they wait for what is durable.
@@ -119,8 +125,7 @@ pub(crate) struct Keeper {
     state: State,
     shared: Shared,
     readers: Readers,
-    orders: Receiver<Order>,
-    empty: Sender<BlockBuilder>,
+    recorder: Recorder,
     /// Takes new checkpoints elsewhere.
     export: Option<Exporter>,
     /// When the oldest block that is not synced was written.
@@ -135,8 +140,7 @@ impl Keeper {
         settings: Settings,
         shared: Shared,
         readers: Readers,
-        orders: Receiver<Order>,
-        empty: Sender<BlockBuilder>,
+        recorder: Recorder,
         export: Option<Exporter>,
     ) -> Self {
         let synced = journal.synced();
@@ -157,8 +161,7 @@ impl Keeper {
             state,
             shared,
             readers,
-            orders,
-            empty,
+            recorder,
             export,
             unsynced_since: None,
             retained: Instant::now(),
@@ -176,7 +179,7 @@ impl Keeper {
             let wait = self
                 .unsynced_since
                 .map_or(idle, |since| self.settings.sync.saturating_sub(since.elapsed()).min(idle));
-            match self.orders.recv_timeout(wait) {
+            match self.recorder.orders.recv_timeout(wait) {
                 Ok(Order::Block(block)) => self.write(block),
                 Ok(Order::Settings(settings)) => self.settings = settings,
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => break,
@@ -212,7 +215,7 @@ impl Keeper {
     fn write(&mut self, mut block: BlockBuilder) {
         let packed = block.seal();
         // The block is empty now, and goes back before the disk is waited for.
-        let _ = self.empty.send(block);
+        let _ = self.recorder.empty.send(block);
         let Ok(packed) = packed else { return };
         let records = packed.records();
         match self.journal.append(packed, now_ns()) {

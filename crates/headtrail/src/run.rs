@@ -204,8 +204,7 @@ pub(crate) fn run(options: &cli::Run) -> Result<(), Failure> {
         plan.keeper(),
         shared.clone(),
         readers,
-        to_keeper,
-        to_recorder,
+        keeper::Recorder { orders: to_keeper, empty: to_recorder },
         export,
     );
     let thread = std::thread::Builder::new()

@@ -150,7 +150,7 @@ static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct 
 	struct ht_cell *cell;
 	__u64 bytes, turn;
 
-	if (d->mode != HT_M_START || d->next != p->sequence || d->carry_len || d->lost || n < 16 ||
+	if (d->mode != HT_M_START || d->next != p->sequence || d->carry_len || n < 16 ||
 	    headers > HT_HEADER_BYTES_MAX)
 		return 0;
 	/* The walk looks now and then whether requests go unanswered. */
@@ -180,15 +180,25 @@ static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct 
 	if (!bytes)
 		goto not_plain;
 	cell = cell_take(&turn);
-	if (!cell)
+	if (!cell && !ring_is_full())
 		return 0;
 	d->octets = s->length;
 	d->left = s->length - rest;
 	d->mode = d->left ? HT_M_BODY : HT_M_START;
 	d->next = p->sequence + p->payload_bytes;
 	d->messages++;
+	if (!cell) {
+		/* The long way would end here too, and cost the sender more than all the rest. */
+		d->lost = 1;
+		s->counters.segments_lost++;
+		if (request)
+			s->counters.requests_lost++;
+		else
+			s->counters.responses_lost++;
+		return 1;
+	}
 	fill_record(&cell->r, st, HT_SEGMENT, direction);
-	cell->r.flags = HT_START | (request ? HT_REQUESTS : 0) | (st->fresh & 1 << direction ? HT_FRESH : 0) |
+	cell->r.flags = HT_START | (d->lost ? HT_LOST : 0) | (request ? HT_REQUESTS : 0) | (st->fresh & 1 << direction ? HT_FRESH : 0) |
 			(st->flags & HT_S_JOINED ? HT_JOINED : 0);
 	cell->r.starts = 1;
 	cell->r.time_ns = bpf_ktime_get_ns();
@@ -200,6 +210,7 @@ static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct 
 	/* It was readable a moment ago. */
 	bpf_skb_load_bytes(skb, 0, cell->copied, bytes);
 	cell_give(cell, turn);
+	d->lost = 0;
 	if (sh->waiting)
 		wake(sh);
 	return 1;

@@ -62,6 +62,17 @@ static __always_inline long ring_put(void *record, __u64 bytes)
 	return bpf_ringbuf_output(ring, record, bytes, flags);
 }
 
+#define RING_ROOM_BYTES 2048 /* more than a plain message takes */
+
+/* Whether the ring of this CPU has no room for a plain message either. */
+static __always_inline int ring_is_full(void)
+{
+	__u32 index = bpf_get_smp_processor_id() & HT_RINGS_MAX - 1;
+	void *ring = bpf_map_lookup_elem(&ht_rings, &index);
+
+	return ring && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) + RING_ROOM_BYTES > bpf_ringbuf_query(ring, BPF_RB_RING_SIZE);
+}
+
 /* Bits of ht_sock.flags. */
 enum {
 	HT_S_INIT = 1 << 0,	/* cookie, namespace, freshness and verdict are set */

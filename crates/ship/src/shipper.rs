@@ -72,6 +72,7 @@ impl Shipper {
                 counts: Counts::default(),
                 backoff: Backoff::new(place.backoff),
                 group: usize::MAX,
+                calm: 0,
                 tell: place.tell,
                 told: None,
             },
@@ -87,7 +88,10 @@ impl Shipper {
         {
             self.delivery.wait(&trouble);
         }
-        self.delivery.went_on(true);
+        if self.delivery.gate.is_stopped() {
+            return;
+        }
+        self.delivery.went_on();
         let mut batch = Batch::default();
         let mut stored = (feed.cursor(), Instant::now());
         self.settled(feed.cursor(), None);
@@ -102,7 +106,7 @@ impl Shipper {
                 }
             };
             if self.delivery.told == Some("disk") {
-                self.delivery.went_on(true);
+                self.delivery.went_on();
             }
             if !self.delivery.deliver(&batch) {
                 break;

@@ -244,7 +244,8 @@ pub fn balances(source: &Source, server: &BulkServer, data_dir: &Path, counts: &
     let (stored, (dead, letters)) = (stored(server), dead(data_dir, "a"));
     assert_eq!(counts.stored, stored.len() as u64, "{counts:?}");
     assert_eq!((counts.dead_letters, letters), (dead.len() as u64, dead.len() as u64), "{counts:?}");
-    assert_eq!(counts.duplicates, server.conflicts(), "{counts:?}");
+    // Some of those were never heard of.
+    assert!(counts.duplicates <= server.conflicts(), "{counts:?}");
     assert!(stored.is_disjoint(&dead));
     let selected = source.selected(0);
     let settled: BTreeSet<u64> = stored.union(&dead).copied().collect();

@@ -91,7 +91,7 @@ fn thread_time(name: &str) -> Duration {
 }
 
 fn main() {
-    let documents = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(100_000);
+    let documents = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(100_000_u64).next_multiple_of(1_000);
     let folder = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk::new(folder.path()));
     let synced = journal(storage.clone(), documents);

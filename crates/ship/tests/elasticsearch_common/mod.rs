@@ -241,16 +241,21 @@ pub fn dead(data_dir: &Path, name: &str) -> (BTreeSet<u64>, u64) {
 
 /// Everything that was wanted is at the one server or in the dead-letter file, once, and the counts say so.
 pub fn balances(source: &Source, server: &BulkServer, data_dir: &Path, counts: &Counts) {
+    balances_from(0, source, server, data_dir, counts);
+}
+
+/// The same, where retention took the records before that number.
+pub fn balances_from(first: u64, source: &Source, server: &BulkServer, data_dir: &Path, counts: &Counts) {
     let (stored, (dead, letters)) = (stored(server), dead(data_dir, "a"));
     assert_eq!(counts.stored, stored.len() as u64, "{counts:?}");
     assert_eq!((counts.dead_letters, letters), (dead.len() as u64, dead.len() as u64), "{counts:?}");
     // Some of those were never heard of.
     assert!(counts.duplicates <= server.conflicts(), "{counts:?}");
     assert!(stored.is_disjoint(&dead));
-    let selected = source.selected(0);
+    let selected = source.selected(first);
     let settled: BTreeSet<u64> = stored.union(&dead).copied().collect();
     assert_eq!(settled, selected);
     assert_eq!(counts.stored + counts.dead_letters, selected.len() as u64);
-    assert_eq!((counts.skipped_records, counts.unreadable_records), (0, 0));
+    assert_eq!((counts.skipped_records, counts.unreadable_records), (first, 0), "{counts:?}");
     assert_eq!(counts.trouble, None);
 }

@@ -91,7 +91,8 @@ fn thread_time(name: &str) -> Duration {
 }
 
 fn main() {
-    let documents = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(100_000_u64).next_multiple_of(1_000);
+    let documents =
+        std::env::args().find_map(|word| word.parse().ok()).unwrap_or(100_000_u64).next_multiple_of(1_000);
     let folder = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(Disk::new(folder.path()));
     let synced = journal(storage.clone(), documents);
@@ -133,7 +134,8 @@ fn main() {
         };
         let shipper = Shipper::new(&settings, folder.path(), sink(&settings).unwrap(), place);
         let start = Instant::now();
-        let thread = std::thread::Builder::new().name("reader".to_owned()).spawn(move || shipper.run()).unwrap();
+        let thread =
+            std::thread::Builder::new().name("reader".to_owned()).spawn(move || shipper.run()).unwrap();
         while stats.get().stored < documents {
             std::thread::sleep(Duration::from_millis(1));
             assert!(stats.get().troubles.is_empty(), "{:?}", stats.get());

@@ -67,7 +67,12 @@ fn whatever_is_answered_for_a_while_all_is_there_afterwards() {
         ("no JSON", Behaviour::garbage_json(), 3, &["answer"]),
         ("no HTTP", raw(b"\0\xff\0\r\n\r\n"), 3, &["answer"]),
         ("a head without end", raw(&endless_head), 3, &["answer"]),
-        ("too long", raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{"), 3, &["answer", "connection"]),
+        (
+            "too long",
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n{"),
+            3,
+            &["answer", "connection"],
+        ),
         ("wrong chunk", raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), 3, &["answer"]),
         ("nothing", raw(b""), 3, &["connection"]),
         ("half of the body", Behaviour::close_before_answer(), 3, &["connection"]),
@@ -169,7 +174,11 @@ fn a_document_is_counted_as_sent_again_each_time_that_it_is() {
     // At most four at once: 8, 4, 4.
     let script = |request: &Request| {
         let lines = request.headers.iter().find(|(name, _)| name == "content-length").unwrap();
-        if lines.1.parse::<usize>().unwrap() > 4 * 600 { Behaviour::status(413, "") } else { Behaviour::accept() }
+        if lines.1.parse::<usize>().unwrap() > 4 * 600 {
+            Behaviour::status(413, "")
+        } else {
+            Behaviour::accept()
+        }
     };
     let plain = |nodes: &[String]| Cluster { gzip: false, ..cluster(nodes) };
     let (counts, server, _) = ship((6, 0, 100), plain, script);
@@ -210,7 +219,11 @@ fn what_is_too_large_goes_in_pieces_however_that_is_said() {
 
 #[test]
 fn a_single_document_that_is_too_large_is_a_dead_letter() {
-    let (counts, ..) = ship((7, 5_000, 1), |n| Cluster { gzip: false, ..cluster(n) }, above(1_000, Behaviour::status(413, HTML)));
+    let (counts, ..) = ship(
+        (7, 5_000, 1),
+        |n| Cluster { gzip: false, ..cluster(n) },
+        above(1_000, Behaviour::status(413, HTML)),
+    );
     assert_eq!((counts.stored, counts.dead_letters), (0, 6));
 }
 
@@ -260,7 +273,9 @@ fn of_two_nodes_one_is_enough() {
 
 #[test]
 fn when_a_node_dies_or_falls_ill_the_other_goes_on() {
-    for ill in [None, Some(Behaviour::status(503, "")), Some(Behaviour::hang()), Some(Behaviour::lose_answer())] {
+    for ill in
+        [None, Some(Behaviour::status(503, "")), Some(Behaviour::hang()), Some(Behaviour::lose_answer())]
+    {
         let (gate, data_dir) = (Gate::default(), TempDir::new().unwrap());
         let mut source = Source::with(10, 300, &gate);
         let mut first = BulkServer::start(|_| Behaviour::accept());

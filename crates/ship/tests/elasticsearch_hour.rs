@@ -36,7 +36,8 @@ fn a_destination_that_is_gone_costs_the_others_nothing_and_gets_what_is_left() {
     let reader = Running::start(source.disk.clone(), data_dir.path(), &gate, &live_settings);
     let backoff = backoff::Limits { first: Duration::from_millis(1), most: Duration::from_millis(2) };
     let disk = source.disk.clone();
-    let start = |gate: &Gate| Running::start_with(disk.clone(), data_dir.path(), gate, &gone_settings, backoff);
+    let start =
+        |gate: &Gate| Running::start_with(disk.clone(), data_dir.path(), gate, &gone_settings, backoff);
     let dead = start(&gone_gate);
     dead.until_record(500);
     gone.down();

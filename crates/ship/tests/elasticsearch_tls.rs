@@ -114,7 +114,8 @@ fn tls_and_none_do_not_understand_each_other_and_say_so() {
     let gate = Gate::default();
     gate.put(headtrail_ship::gate::Synced { blocks: 2, records: 100 });
     let node = server.url().replace("https:", "http:");
-    let running = Running::start(source.disk.clone(), data_dir.path(), &gate, &settings_of(node, Tls::default()));
+    let running =
+        Running::start(source.disk.clone(), data_dir.path(), &gate, &settings_of(node, Tls::default()));
     let counts = running.until("it does not go on", |counts| counts.troubles.values().sum::<u64>() > 2);
     assert_eq!(counts.stored + counts.dead_letters, 0, "{counts:?}");
 }
@@ -154,7 +155,11 @@ fn a_login_arrives_and_is_shown_nowhere() {
     let basic = Auth::Basic { user: "elastic".to_owned(), password: Secret::new(password.as_bytes()) };
     for (auth, expected, secret) in [
         (basic, "Basic ZWxhc3RpYzpodW50ZXIyIMOkOmI=", ["hunter2", "aHVudGVy"]),
-        (Auth::ApiKey(Secret::new(*b"VnVhQ2ZHY0JDZGJrUQ==")), "ApiKey VnVhQ2ZHY0JDZGJrUQ==", ["VnVhQ2ZH", "JrUQ=="]),
+        (
+            Auth::ApiKey(Secret::new(*b"VnVhQ2ZHY0JDZGJrUQ==")),
+            "ApiKey VnVhQ2ZHY0JDZGJrUQ==",
+            ["VnVhQ2ZH", "JrUQ=="],
+        ),
         (Auth::None, "", ["hunter2", "VnVhQ2ZH"]),
     ] {
         let (gate, data_dir) = (Gate::default(), TempDir::new().unwrap());

@@ -122,10 +122,7 @@ pub fn cluster(nodes: &[String]) -> elasticsearch::Settings {
 /// With time limits that a test can wait for.
 pub fn impatient(nodes: &[String]) -> elasticsearch::Settings {
     let ms = Duration::from_millis;
-    elasticsearch::Settings {
-        timeouts: Timeouts { connect: ms(400), request: ms(400) },
-        ..cluster(nodes)
-    }
+    elasticsearch::Settings { timeouts: Timeouts { connect: ms(400), request: ms(400) }, ..cluster(nodes) }
 }
 
 pub fn settings(name: &str, documents: usize, cluster: elasticsearch::Settings) -> Settings {

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -47,13 +47,20 @@ pub struct Letter {
 pub struct DeadLetters {
     folder: PathBuf,
     name: String,
+    files_max: usize,
 }
 
 impl DeadLetters {
     /// Those of `name` in a data folder. Nothing is made yet.
     #[must_use]
     pub fn new(data_dir: &Path, name: &str) -> Self {
-        Self { folder: data_dir.join(FOLDER), name: name.to_owned() }
+        Self { folder: data_dir.join(FOLDER), name: name.to_owned(), files_max: FILES_MAX }
+    }
+
+    /// The same, where what is appended takes the place of what was there: nothing is removed for it.
+    #[must_use]
+    pub(crate) fn replaced(data_dir: &Path, name: &str) -> Self {
+        Self { files_max: usize::MAX, ..Self::new(data_dir, name) }
     }
 
     fn active(&self) -> PathBuf {
@@ -89,9 +96,13 @@ impl DeadLetters {
     pub fn append(&self, now_s: u64, letters: &[(Document<'_>, &Refusal)]) -> io::Result<u64> {
         let _lock = self.lock()?;
         let path = self.active();
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         self.hand_over(&file)?;
+        let before = file.metadata()?.len();
         let mut text = Vec::new();
+        if ends_torn(&file, before)? {
+            text.push(b'\n');
+        }
         for (document, refusal) in letters {
             let body = String::from_utf8_lossy(document.body).into_owned();
             let letter = Letter {
@@ -105,7 +116,6 @@ impl DeadLetters {
             serde_json::to_writer(&mut text, &letter)?;
             text.push(b'\n');
         }
-        let before = file.metadata()?.len();
         if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
             // Half a line would spoil the next.
             let _ = file.set_len(before);
@@ -123,7 +133,7 @@ impl DeadLetters {
         let next = numbers.last().map_or(1, |last| last + 1);
         fs::rename(path, self.numbered(next))?;
         let mut removed = 0;
-        for old in numbers.iter().take((numbers.len() + 1).saturating_sub(FILES_MAX - 1)) {
+        for old in numbers.iter().take((numbers.len() + 1).saturating_sub(self.files_max - 1)) {
             let old = self.numbered(*old);
             removed += BufReader::new(File::open(&old)?).split(b'\n').count() as u64;
             fs::remove_file(old)?;
@@ -190,6 +200,14 @@ impl DeadLetters {
         names.dedup();
         Ok(names)
     }
+}
+
+/// Whether the last line has no end: the power failed while it was written. It must not take the next one with it.
+fn ends_torn(file: &File, len: u64) -> io::Result<bool> {
+    let Some(last) = len.checked_sub(1) else { return Ok(false) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 /// Reads a file of letters; a line that is none is an error of its own.

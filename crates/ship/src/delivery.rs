@@ -2,6 +2,9 @@
 //!
 //! What a destination asks to have again is sent again, alone; what it finds too large is halved; what it refuses goes into the dead-letter
 //! file. Between tries it waits longer each time ([`crate::backoff`]).
+//!
+//! Not everybody says that something is too large: some proxies reset the connection, and on a slow link a large request takes longer than it
+//! may. So what ends without an answer is halved, too.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +17,10 @@ use crate::gate::Gate;
 use crate::sink::{Answer, Item, Refusal, Sink, Trouble};
 use crate::stats::{Counts, Stats};
 
+/// Requests that went well, in a row, after which twice as much is sent at once. What was too large once will be again, and to find that out
+/// costs a request, or even its time limit.
+const CALM_REQUESTS: u32 = 16;
+
 /// A destination, and how it is going.
 pub(crate) struct Delivery {
     pub(crate) name: String,
@@ -25,6 +32,8 @@ pub(crate) struct Delivery {
     pub(crate) backoff: Backoff,
     /// Documents that are sent at once.
     pub(crate) group: usize,
+    /// Requests that went well since that was changed.
+    pub(crate) calm: u32,
     /// What is told of happenings, to a person.
     pub(crate) tell: Box<dyn Fn(&str) + Send>,
     /// The kind of trouble that was told last; None while all is well.
@@ -40,7 +49,8 @@ impl Delivery {
     /// Sends until every document is settled. False: it is to end.
     pub(crate) fn deliver(&mut self, batch: &Batch) -> bool {
         let mut todo: Vec<usize> = (0..batch.len()).collect();
-        let mut first = true;
+        // Documents before this place were sent already; `todo` stays in order.
+        let mut reached = 0;
         while !todo.is_empty() {
             if self.gate.is_stopped() {
                 return false;
@@ -48,17 +58,17 @@ impl Delivery {
             let now: Vec<usize> = todo.iter().copied().take(self.group.max(1)).collect();
             let documents: Vec<_> = now.iter().filter_map(|index| batch.get(*index)).collect();
             self.counts.requests += 1;
-            if !first {
-                self.counts.again += documents.len() as u64;
-            }
+            self.counts.again += now.iter().filter(|index| **index < reached).count() as u64;
+            reached = now.last().map_or(reached, |last| reached.max(last + 1));
             match self.sink.send(&documents) {
                 Answer::Items(items) if items.len() == documents.len() => {
                     let again = self.settle(batch, &now, items);
                     let settled = now.len() - again.len();
                     todo.splice(..now.len(), again.iter().copied());
-                    self.went_on(settled > 0);
-                    // What is left is sent again later, and what was not sent yet at once.
-                    first = again.is_empty();
+                    if settled > 0 {
+                        self.went_on();
+                        self.grow();
+                    }
                     if !again.is_empty() {
                         let what = format!("{} of {} documents are to be sent again", again.len(), now.len());
                         self.wait(&Trouble { kind: "busy", what, wait: None });
@@ -67,21 +77,21 @@ impl Delivery {
                 Answer::Items(items) => {
                     let what = format!("{} answers to {} documents", items.len(), documents.len());
                     self.wait(&Trouble { kind: "answer", what, wait: None });
-                    first = false;
                 }
                 Answer::TooLarge(refusal) if now.len() == 1 => {
                     if self.bury(batch, &[(now[0], refusal)]) {
                         todo.remove(0);
-                        first = true;
+                        self.went_on();
+                        // It may have been this one only.
+                        (self.group, self.calm) = (usize::MAX, 0);
                     }
                 }
-                Answer::TooLarge(_) => {
-                    self.group = now.len() / 2;
-                    first = false;
-                }
+                Answer::TooLarge(_) => self.halve(now.len()),
                 Answer::Again(trouble) => {
+                    if ["connection", "time_out"].contains(&trouble.kind) {
+                        self.halve(now.len());
+                    }
                     self.wait(&trouble);
-                    first = false;
                 }
             }
         }
@@ -143,13 +153,22 @@ impl Delivery {
         }
     }
 
-    /// Something was settled: trouble is over, and more is sent at once again.
-    pub(crate) fn went_on(&mut self, any: bool) {
-        if !any {
-            return;
+    /// Sends less at once than these.
+    fn halve(&mut self, sent: usize) {
+        (self.group, self.calm) = ((sent / 2).max(1), 0);
+    }
+
+    /// One more went well.
+    fn grow(&mut self) {
+        self.calm += 1;
+        if self.calm == CALM_REQUESTS {
+            (self.group, self.calm) = (self.group.saturating_mul(2), 0);
         }
+    }
+
+    /// Something was settled: trouble is over.
+    pub(crate) fn went_on(&mut self) {
         self.backoff.reset();
-        self.group = self.group.saturating_mul(2);
         if self.counts.trouble.take().is_some() && self.told.take().is_some() {
             self.say("it goes on");
         }

@@ -60,6 +60,8 @@ pub(crate) struct Feed {
     /// Number of the next record in the journal.
     record: u64,
     document: Vec<u8>,
+    /// Something between the last block and the next one is damaged.
+    damaged: bool,
 }
 
 impl Feed {
@@ -82,7 +84,8 @@ impl Feed {
         let journal = journal_number(&origin);
         let name = name.to_owned();
         let document = Vec::new();
-        Ok((Self { storage, name, reader, journal, selection, block: None, at, record, document }, words))
+        let (block, damaged) = (None, false);
+        Ok((Self { storage, name, reader, journal, selection, block, at, record, document, damaged }, words))
     }
 
     /// The next record.
@@ -95,7 +98,8 @@ impl Feed {
         cursor::store(&*self.storage, &self.name, self.reader.origin(), cursor)
     }
 
-    /// Adds what comes next to a batch, until it is full or there is nothing yet. Returns whether it came across any record.
+    /// Adds what comes next to a batch, until it is full or there is nothing yet. Returns whether it came across any record. An error comes
+    /// only with nothing: otherwise it waits until next time, since what was passed does not come again.
     pub(crate) fn fill(
         &mut self,
         batch: &mut Batch,
@@ -109,8 +113,12 @@ impl Feed {
             && batch.bytes() < limits.bytes_max
             && looked_at < limits.records_max
         {
-            if self.block.is_none() && !self.next_block(counts)? {
-                break;
+            if self.block.is_none() {
+                match self.next_block(counts) {
+                    Ok(true) => {}
+                    Err(error) if looked_at == 0 => return Err(error),
+                    Ok(false) | Err(_) => break,
+                }
             }
             looked_at += self.take(batch, limits, looked_at, counts);
         }
@@ -120,30 +128,34 @@ impl Feed {
 
     /// Goes to the next block that has something; whether there is one.
     fn next_block(&mut self, counts: &mut Counts) -> Result<bool> {
-        let mut missing = false;
         loop {
             match self.reader.next_block()? {
                 None => return Ok(false),
                 Some(Next::Block(block)) => {
                     self.at.record = if block.header.block == self.at.block { self.at.record } else { 0 };
                     self.at.block = block.header.block;
-                    if missing {
-                        // The numbers of records have no gaps.
-                        counts.skipped_records += block.header.first_record.saturating_sub(self.record);
+                    // The numbers of records have no gaps. What made one may have been told long ago, and before the last end.
+                    let next = block.header.first_record + u64::from(self.at.record);
+                    let missing = next.saturating_sub(self.record);
+                    if std::mem::take(&mut self.damaged) {
+                        counts.unreadable_records += missing;
+                    } else {
+                        counts.skipped_records += missing;
                     }
-                    self.record = block.header.first_record + u64::from(self.at.record);
+                    self.record = next;
                     self.block = Some(block);
                     return Ok(true);
                 }
                 Some(Next::Skip(skip)) => {
-                    missing = true;
                     self.at = Position { block: skip.blocks.end, record: 0 };
                 }
                 Some(Next::Damage(damage)) => {
-                    let records = damage.records.unwrap_or(1);
+                    // How many is known now, or by the next block.
+                    let records = damage.records.unwrap_or(0);
                     counts.unreadable_records += records;
                     self.record += records;
                     if !damage.blocks.is_empty() {
+                        self.damaged = true;
                         self.at = Position { block: damage.blocks.end, record: 0 };
                     }
                 }

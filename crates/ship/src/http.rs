@@ -4,11 +4,14 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use ureq::http::{HeaderName, HeaderValue, Method, Request};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error};
 
-use crate::settings::{Auth, Timeouts, Tls};
+use crate::settings::{Auth, Secret, Timeouts, Tls};
 use crate::sink::{Trouble, bounded};
 
 /// Longest head of an answer.
@@ -31,6 +34,8 @@ pub struct Client {
     nodes: Vec<String>,
     at: usize,
     auth: Option<HeaderValue>,
+    /// What is secret in it, so that an answer that says it is not told any further.
+    secret: Option<Secret>,
     sent_bytes: u64,
 }
 
@@ -54,7 +59,10 @@ impl Client {
             config = config.tls_config(tls_config(tls)?);
         }
         let nodes = nodes.iter().map(|node| node.trim_end_matches('/').to_owned()).collect();
-        Ok(Self { agent: config.build().into(), nodes, at: 0, auth: authorization(auth)?, sent_bytes: 0 })
+        let auth = authorization(auth)?;
+        let secret = auth.as_ref().and_then(|auth| auth.as_bytes().split(|byte| *byte == b' ').nth(1));
+        let secret = secret.filter(|secret| !secret.is_empty()).map(Secret::new);
+        Ok(Self { agent: config.build().into(), nodes, at: 0, auth, secret, sent_bytes: 0 })
     }
 
     /// Bytes of content that were sent.
@@ -137,8 +145,30 @@ impl Client {
             let what = format!("{node}: an answer of more than {answer_bytes_max} bytes");
             return Err(Trouble { kind: "answer", what, wait: None });
         }
+        if !(200..300).contains(&status)
+            && let Some(secret) = &self.secret
+        {
+            // Some proxies and pages for errors say what they were sent.
+            content = without(&content, secret.reveal());
+        }
         Ok(Reply { status, retry_after, body: content })
     }
+}
+
+/// A text without a secret.
+fn without(text: &[u8], secret: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, behind)) = rest.split_first() {
+        if let Some(behind) = rest.strip_prefix(secret) {
+            out.extend_from_slice(b"***");
+            rest = behind;
+        } else {
+            out.push(first);
+            rest = behind;
+        }
+    }
+    out
 }
 
 /// What a failure is called.
@@ -182,34 +212,57 @@ fn authorization(auth: &Auth) -> io::Result<Option<HeaderValue>> {
 fn tls_config(tls: &Tls) -> io::Result<TlsConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let certificates = match &tls.authorities_pem {
-        Some(pem) => certificates(pem, "authorities")?,
+        Some(pem) => authorities(pem)?,
         None => system_authorities()?,
     };
     let mut config = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(provider)
         .root_certs(RootCerts::Specific(Arc::new(certificates)));
     if let Some((chain, key)) = &tls.identity_pem {
-        let key = PrivateKey::from_pem(key.reveal())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "no private key in PEM"))?;
-        config = config.client_cert(Some(ClientCert::new_with_certs(&certificates_of(chain)?, key)));
+        config = config.client_cert(Some(identity(chain, key)?));
     }
     Ok(config.build())
 }
 
-fn certificates_of(pem: &[u8]) -> io::Result<Vec<Certificate<'static>>> {
-    certificates(pem, "certificate chain")
+fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Each of them can be used; of the system's, and in ureq, those that cannot are left out in silence.
+fn authorities(pem: &[u8]) -> io::Result<Vec<Certificate<'static>>> {
+    let all = certificates(pem, "authorities")?;
+    let mut store = RootCertStore::empty();
+    for certificate in &all {
+        let der = CertificateDer::from(certificate.der());
+        store.add(der).map_err(|error| wrong(format!("authorities: {error}")))?;
+    }
+    Ok(all)
+}
+
+/// Tried here, since ureq panics where chain and key do not go together, and only when it connects.
+fn identity(chain: &[u8], key: &Secret) -> io::Result<ClientCert> {
+    let chain = certificates(chain, "certificate chain")?;
+    let no_key = || wrong("no private key in PEM");
+    let tried = PrivateKeyDer::from_pem_slice(key.reveal()).map_err(|_| no_key())?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
+    let ders = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+    builder
+        .with_root_certificates(RootCertStore::empty())
+        .with_client_auth_cert(ders, tried)
+        .map_err(|error| wrong(format!("certificate chain and key: {error}")))?;
+    let key = PrivateKey::from_pem(key.reveal()).map_err(|_| no_key())?;
+    Ok(ClientCert::new_with_certs(&chain, key))
 }
 
 fn certificates(pem: &[u8], of: &str) -> io::Result<Vec<Certificate<'static>>> {
-    let wrong =
-        |what: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("{of}: {what}"));
     let mut all = Vec::new();
     for item in parse_pem(pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(&error))? {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| wrong(format!("{of}: {error}")))? {
             all.push(certificate);
         }
     }
-    if all.is_empty() { Err(wrong(&"no certificate in PEM")) } else { Ok(all) }
+    if all.is_empty() { Err(wrong(format!("{of}: no certificate in PEM"))) } else { Ok(all) }
 }
 
 fn system_authorities() -> io::Result<Vec<Certificate<'static>>> {

@@ -2,6 +2,8 @@
 //!
 //! The same delivery as of records of the journal. What is refused once more goes into the dead-letter file anew; a file is removed when
 //! each of its letters is settled, so one that was replayed in part comes again as a whole, with the same ids.
+//!
+//! The daemon may be at work meanwhile: a file that it removes, because there are too many, is no longer there.
 
 use std::fs;
 use std::io;
@@ -44,19 +46,24 @@ pub fn replay(
     let mut delivery = Delivery {
         name: settings.name.clone(),
         sink,
-        dead: DeadLetters::new(data_dir, &settings.name),
+        dead: DeadLetters::replaced(data_dir, &settings.name),
         gate: Gate::default(),
         stats: Stats::default(),
         counts: Counts::default(),
         backoff: Backoff::new(backoff::Limits::default()),
         group: usize::MAX,
+        calm: 0,
         tell,
         told: None,
     };
     let mut unreadable = 0;
     let mut batch = Batch::default();
     for file in files {
-        for (number, letter) in (1..).zip(dead_letter::read(&file)?) {
+        let letters = match dead_letter::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            letters => letters?,
+        };
+        for (number, letter) in (1..).zip(letters) {
             let letter = match letter {
                 Ok(letter) => letter,
                 Err(error)
@@ -82,7 +89,10 @@ pub fn replay(
         }
         delivery.deliver(&batch);
         batch.clear();
-        fs::remove_file(&file)?;
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(Replayed { stored: delivery.counts.stored, refused: delivery.counts.dead_letters, unreadable })
 }

@@ -51,6 +51,14 @@ pub struct Place {
     pub tell: Box<dyn Fn(&str) + Send>,
 }
 
+/// What is durable of the cursor.
+struct Stored {
+    cursor: Cursor,
+    tried: Instant,
+    /// The last time the disk refused, which was told.
+    refused: bool,
+}
+
 impl Shipper {
     /// A reader that begins where its cursor is.
     #[must_use]
@@ -72,6 +80,7 @@ impl Shipper {
                 counts: Counts::default(),
                 backoff: Backoff::new(place.backoff),
                 group: usize::MAX,
+                calm: 0,
                 tell: place.tell,
                 told: None,
             },
@@ -87,9 +96,12 @@ impl Shipper {
         {
             self.delivery.wait(&trouble);
         }
-        self.delivery.went_on(true);
+        if self.delivery.gate.is_stopped() {
+            return;
+        }
+        self.delivery.went_on();
         let mut batch = Batch::default();
-        let mut stored = (feed.cursor(), Instant::now());
+        let mut stored = Stored { cursor: feed.cursor(), tried: Instant::now(), refused: false };
         self.settled(feed.cursor(), None);
         while !self.delivery.gate.is_stopped() {
             batch.clear();
@@ -102,26 +114,44 @@ impl Shipper {
                 }
             };
             if self.delivery.told == Some("disk") {
-                self.delivery.went_on(true);
+                self.delivery.went_on();
             }
             if !self.delivery.deliver(&batch) {
                 break;
             }
             let newest = batch.len().checked_sub(1).and_then(|last| batch.get(last));
             self.settled(batch.next, newest.map(|document| document.time_ns));
-            if stored.0 != batch.next && (!looked || stored.1.elapsed() >= CURSOR_INTERVAL) {
-                match feed.store(batch.next) {
-                    Ok(()) => stored = (batch.next, Instant::now()),
-                    Err(error) => self.delivery.wait(&disk(&error)),
-                }
+            if stored.cursor != batch.next && (!looked || stored.tried.elapsed() >= CURSOR_INTERVAL) {
+                self.store(&feed, batch.next, &mut stored);
             }
             if !looked {
                 self.delivery.gate.wait_for_more(synced.blocks, IDLE_WAIT);
             }
         }
-        if stored.0 != self.delivery.counts.cursor {
+        if stored.cursor != self.delivery.counts.cursor {
             let _ = feed.store(self.delivery.counts.cursor);
         }
+    }
+
+    /// Stores the cursor. Where the disk refuses, which a full one does for long, delivery goes on: it costs that more comes twice after a crash.
+    fn store(&mut self, feed: &Feed, cursor: Cursor, stored: &mut Stored) {
+        stored.tried = Instant::now();
+        let result = feed.store(cursor);
+        match &result {
+            Ok(()) => {
+                stored.cursor = cursor;
+                if stored.refused {
+                    self.delivery.say("its cursor is stored again");
+                }
+            }
+            Err(error) => {
+                *self.delivery.counts.troubles.entry("disk").or_default() += 1;
+                if !stored.refused {
+                    self.delivery.say(&format!("its cursor cannot be stored: {error}; it is tried again"));
+                }
+            }
+        }
+        stored.refused = result.is_err();
     }
 
     fn open(&mut self) -> Option<Feed> {

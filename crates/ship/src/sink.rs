@@ -76,7 +76,7 @@ pub struct Refusal {
 /// Why it does not go on at the moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trouble {
-    /// A name from a short list, for counting: `connect`, `tls`, `time_out`, `busy`, `server_error`, `unauthorized`, `answer`, `config`, `disk`.
+    /// A name from a short list, for counting: `connect`, `connection`, `tls`, `time_out`, `busy`, `server_error`, `unauthorized`, `answer`, `config`, `disk`.
     pub kind: &'static str,
     /// What happened, in words; bounded, without secrets.
     pub what: String,

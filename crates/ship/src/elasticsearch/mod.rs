@@ -10,4 +10,7 @@ mod retry;
 mod settings;
 
 pub use request::Bulk;
+/// For the fuzzer.
+#[doc(hidden)]
+pub use retry::answer;
 pub use settings::{Flavour, Settings};

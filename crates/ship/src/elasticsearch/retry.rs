@@ -53,7 +53,8 @@ const NOT_ITS_FAULT: &[&str] = &[
 ];
 
 /// What became of `sent` documents.
-pub(super) fn answer(reply: &Reply, sent: usize) -> Answer {
+#[must_use]
+pub fn answer(reply: &Reply, sent: usize) -> Answer {
     let again =
         |kind, what: String| Answer::Again(Trouble { kind, what: bounded(&what), wait: reply.retry_after });
     match reply.status {

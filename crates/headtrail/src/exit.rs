@@ -1,6 +1,7 @@
 //! Exit codes and how each error gets one.
 
 use std::fmt::Display;
+use std::io::{self, Write};
 
 use headtrail_capture::StartError;
 use headtrail_capture::filter::FilterError;
@@ -40,6 +41,15 @@ impl Failure {
     /// Standard output does not take what is written.
     pub(crate) fn output(message: impl Display) -> Self {
         Self { code: NO, message: format!("standard output: {message}") }
+    }
+}
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // The reader has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Failure::output),
     }
 }
 

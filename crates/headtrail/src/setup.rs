@@ -12,7 +12,7 @@ use serde_json::Value;
 use ureq::http::{HeaderName, Method};
 
 use crate::cli;
-use crate::exit::Failure;
+use crate::exit::{Failure, print};
 
 /// Longest answer; the mappings of many data streams are long.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -26,8 +26,7 @@ pub(crate) fn run(options: &cli::Setup) -> Result<(), Failure> {
     };
     let steps = setup::plan(options.target, &limits);
     if options.dry_run {
-        print!("{}", setup::print(&steps));
-        return Ok(());
+        return print(&setup::print(&steps));
     }
     let mut client =
         Client::new(std::slice::from_ref(&options.url), &auth(options)?, &tls(options)?, Timeouts::default())
@@ -46,7 +45,7 @@ pub(crate) fn run(options: &cli::Setup) -> Result<(), Failure> {
                 return Err(failure(&trouble, step));
             }
         };
-        println!("{}: {}", step.says, Printable(said.as_bytes()));
+        print(&format!("{}: {}\n", name(step), Printable(said.as_bytes())))?;
     }
     if open > 0 {
         return Err(Failure::no(format_args!("{open} of {} steps are open", steps.len())));
@@ -54,12 +53,17 @@ pub(crate) fn run(options: &cli::Setup) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a step is for, without its full stop.
+fn name(step: &Step) -> &'static str {
+    step.says.trim_end_matches('.')
+}
+
 fn failure(trouble: &Trouble, step: &Step) -> Failure {
     let what = Printable(trouble.what.as_bytes()).to_string();
     match trouble.kind {
         // It is there, and says no.
-        "answer" | "config" | "unauthorized" => Failure::usage(format_args!("{}: {what}", step.says)),
-        _ => Failure::no(format_args!("{}: {what}", step.says)),
+        "answer" | "config" | "unauthorized" => Failure::usage(format_args!("{}: {what}", name(step))),
+        _ => Failure::no(format_args!("{}: {what}", name(step))),
     }
 }
 

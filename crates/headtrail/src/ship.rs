@@ -6,7 +6,7 @@ use headtrail_ship::shipper;
 
 use crate::cli::{self, ShipCommand};
 use crate::config::Config;
-use crate::exit::Failure;
+use crate::exit::{Failure, print};
 use crate::run::destination;
 
 /// Runs.
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &cli::Ship) -> Result<(), Failure> {
             shipper::sink(&settings).map_err(|error| Failure::usage(format_args!("ship.{name}: {error}")))?;
         let tell = Box::new(|words: &str| eprintln!("headtrail: {words}"));
         let done = replay::replay(&settings, &data_dir, sink, tell).map_err(there)?;
-        println!("{name}: {} arrived, {} refused again", done.stored, done.refused);
+        print(&format!("{name}: {} arrived, {} refused again\n", done.stored, done.refused))?;
         refused += done.refused + done.unreadable;
     }
     if refused > 0 {

@@ -1,11 +1,10 @@
 //! `headtrail config`
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Config, DEFAULT_PATH, Problems, problems, reference};
 use crate::cli::{self, ConfigCommand};
-use crate::exit::Failure;
+use crate::exit::{Failure, print};
 
 /// Checks a config file, or tells what can be in one.
 pub(crate) fn run(options: &cli::Config) -> Result<(), Failure> {
@@ -25,14 +24,6 @@ fn check(path: Option<&Path>, show: bool) -> Result<(), Failure> {
     let told = format!("{}: ok{absent}\n", problems::shown(&file.to_string_lossy()));
     // As a comment, so that the whole is a config file again.
     print(&if show { format!("# {told}\n{}", config.shown()) } else { told })
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader has what it wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Failure::output),
-    }
 }
 
 impl From<Problems> for Failure {

@@ -1,4 +1,5 @@
 //! A destination that is gone for as many tries as an hour has, while another one is well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod elasticsearch_common;
 

@@ -1,4 +1,5 @@
 //! Dead letters again.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod elasticsearch_common;
 

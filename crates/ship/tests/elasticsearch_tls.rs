@@ -1,4 +1,5 @@
 //! Whom the reader trusts, and how it shows who it is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod elasticsearch_common;
 

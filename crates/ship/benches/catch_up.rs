@@ -3,7 +3,7 @@
 //!
 //! The reader says how much time of a processor it used, so another processor is needed for the server only if the clock on the wall
 //! is to say the same. `cargo bench -p headtrail-ship --bench catch_up [DOCUMENTS]`
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -250,6 +250,23 @@ fn the_program_takes_its_config_and_commands() {
 }
 
 #[test]
+fn the_program_takes_the_configs_of_the_page() {
+    let folder = headtrail_testkit::TempDir::new().unwrap();
+    let page = read("docs/elk/README.md");
+    let blocks: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        let path = folder.path().join("headtrail.toml");
+        std::fs::write(&path, block).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_headtrail")).args(["config", "check", "-c"]).arg(path).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{block}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn the_call_is_that_of_the_readme() {
     let call = |path: &str| -> Vec<String> {
         let text = read(path);

@@ -236,17 +236,36 @@ fn the_program_takes_its_config_and_commands() {
     }
     assert_eq!(tried, 2);
 
-    // Those of the page: as far as they can be parsed.
+    // Those of the page: their commands and flags are in the help.
     for line in read("packaging/compose/README.md").lines() {
-        let Some((_, command)) = line.split_once("docker compose exec headtrail headtrail ") else {
-            continue;
-        };
-        let command = command.split(" | ").next().unwrap().split("  ").next().unwrap();
-        let output = headtrail().args(command.split_whitespace()).arg("--help").output().unwrap();
+        let Some((_, words)) = line.split_once("docker compose exec headtrail headtrail ") else { continue };
+        let command = words.split(' ').take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()));
+        let output = headtrail().args(command).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{line}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        for flag in words.split(' ').filter(|word| word.starts_with('-')) {
+            assert!(help.contains(flag), "{line}: {flag}");
+        }
         tried += 1;
     }
     assert!(tried > 5);
+}
+
+#[test]
+fn the_program_takes_the_configs_of_the_page() {
+    let folder = headtrail_testkit::TempDir::new().unwrap();
+    let page = read("docs/elk/README.md");
+    let blocks: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() >= 2);
+    for block in blocks {
+        let path = folder.path().join("headtrail.toml");
+        std::fs::write(&path, block).unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_headtrail")).args(["config", "check", "-c"]).arg(path).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{block}{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

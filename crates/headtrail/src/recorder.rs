@@ -14,7 +14,7 @@ use headtrail_record::json::Context;
 use headtrail_record::proto::{self, TooLarge};
 use headtrail_record::record::{Checkpoint, Kind, Lifecycle, Loss};
 use headtrail_record::redact::{Policy, Redactor};
-use headtrail_record::transaction::RawTransaction;
+use headtrail_record::transaction::{RawTransaction, Role};
 use headtrail_record::volume::{self, Verdict, Volume};
 
 use crate::keeper::Order;
@@ -40,6 +40,9 @@ pub(crate) struct Recorder {
     pub(crate) refused: Refused,
     /// Transactions that went into blocks.
     pub(crate) transactions: u64,
+    /// Requests of this process, which are not recorded: what ships records would else make more of them, for ever.
+    pub(crate) own_requests: u64,
+    pid: u32,
     run: u64,
     record: Vec<u8>,
     checkpoint: Option<Checkpoint>,
@@ -72,6 +75,8 @@ impl Recorder {
             processes,
             refused: Refused::default(),
             transactions: 0,
+            own_requests: 0,
+            pid: std::process::id(),
             run,
             record: Vec::with_capacity(64 << 10),
             checkpoint: None,
@@ -104,6 +109,10 @@ impl Recorder {
 
     /// Records a transaction, if the rules say so.
     pub(crate) fn take(&mut self, raw: RawTransaction) {
+        if is_request_of(self.pid, &raw) {
+            self.own_requests += 1;
+            return;
+        }
         let verdict = self.volume.decide(&raw);
         self.volume_counts.add(verdict);
         let Verdict::Keep(rate) = verdict else { return };
@@ -215,4 +224,10 @@ impl Recorder {
             self.full = false;
         }
     }
+}
+
+/// Whether it is a request that this process made, as far as that is known. Answers that it gave are recorded.
+fn is_request_of(pid: u32, raw: &RawTransaction) -> bool {
+    let client = if raw.role == Role::Client { &raw.process } else { &raw.peer_process };
+    client.as_ref().is_some_and(|process| process.pid == pid)
 }

@@ -593,7 +593,12 @@ impl Daemon {
             filter: self.plan.filter_text.clone(),
             transactions: self.recorder.transactions,
             lost,
-            volume_dropped: reasons.iter().zip(dropped).map(|(name, &count)| owned(name, count)).collect(),
+            volume_dropped: reasons
+                .iter()
+                .zip(dropped)
+                .map(|(name, &count)| owned(name, count))
+                .chain([owned("own_requests", self.recorder.own_requests)])
+                .collect(),
             ring_backlog_bytes: counts.backlog_bytes,
             ring_bytes: u64::from(self.plan.config.capture.ring_bytes),
             journal: Some(snapshot::Journal {

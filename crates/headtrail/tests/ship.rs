@@ -21,6 +21,7 @@ use headtrail_testkit::opensearch::OpenSearch;
 use headtrail_testkit::process::Watch;
 use headtrail_testkit::rng::Rng;
 use headtrail_testkit::server::{Nginx, NginxOptions};
+use headtrail_testkit::sink_servers::{Behaviour, BulkServer};
 use headtrail_testkit::{TempDir, eventually};
 use serde_json::{Value, json};
 
@@ -269,8 +270,9 @@ fn what_is_sent_again_after_a_roll_over_is_in_both_indices_with_the_same_id() {
     }
     let server = OpenSearch::start();
     setup(&server);
-    let config =
-        format!("[ship.os]\nkind = \"opensearch\"\nurls = [\"{}\"]\nnamespace = \"again\"\n", server.url());
+    // By name, since names have to be looked up within the sandbox, too.
+    let url = server.url().replace("127.0.0.1", "localhost");
+    let config = format!("[ship.os]\nkind = \"opensearch\"\nurls = [\"{url}\"]\nnamespace = \"again\"\n");
     let place = Place::new(&config);
     let nginx = Nginx::start(&NginxOptions::default());
     let filter = format!("port {}", nginx.address().port());
@@ -399,4 +401,30 @@ fn through_lumberjack_and_a_file_nothing_is_missing_either() {
     let twice_in_files = compare(&place, &lines(files.path()));
     println!("{sent} sent, {recorded} recorded; twice: {twice} by Lumberjack, {twice_in_files} in the file");
     assert!(std::fs::read_dir(files.path()).unwrap().count() > 1, "it was rotated");
+}
+
+#[test]
+fn what_the_daemon_sends_itself_is_not_recorded() {
+    if !ready() {
+        return;
+    }
+    let server = BulkServer::start(|_| Behaviour::accept());
+    let place = Place::new(&format!("[ship.es]\nkind = \"elasticsearch\"\nurls = [\"{}\"]\n", server.url()));
+    let port = server.address().port();
+    let mut command = headtrail();
+    command.args(place.arguments(&format!("port {port}")));
+    let daemon = Watch::start(command);
+    let own = |place: &Place| -> Option<u64> {
+        let mut command = headtrail();
+        command.args(["status", "--format", "json", "--data-dir"]).arg(place.data_dir());
+        let status: Value = serde_json::from_slice(&command.output().unwrap().stdout).ok()?;
+        let dropped = status["volume_dropped"].as_array()?.clone();
+        dropped.iter().find(|dropped| dropped["name"] == "own_requests")?["count"].as_u64()
+    };
+    // The record of its start is shipped.
+    eventually("its own requests are counted", ARRIVED, || own(&place).filter(|own| *own > 0));
+    assert!(daemon.stop().status.success());
+    let journal = place.journal();
+    assert!(!journal.contains_key("headtrail.transaction"), "{journal:?}");
+    assert!(server.documents().len() >= 1);
 }

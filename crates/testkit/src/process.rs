@@ -168,6 +168,18 @@ fn spawn(
     })
 }
 
+/// Does something on the first CPU, where also what it starts will run.
+pub fn on_one_cpu<T>(work: impl FnOnce() -> T) -> T {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let before = sched_getaffinity(None).expect("affinity");
+    let mut first = CpuSet::new();
+    first.set(0);
+    sched_setaffinity(None, &first).expect("affinity");
+    let result = work();
+    sched_setaffinity(None, &before).expect("affinity");
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

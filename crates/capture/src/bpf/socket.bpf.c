@@ -26,7 +26,8 @@
  * 7. Handshake segments with data carry the listener as socket (deferred accept, fast open). They are copied as they are
  *    and remembered by tuple; the child then starts raw in both directions.
  *
- * Races: ingress of one socket can run on two CPUs. The second one copies its payload raw and sets `contended`, whereupon
+ * Races: ingress of one socket can run on two CPUs. The second one passes over its packet where that is deep in a body; else it
+ * copies its payload raw and sets `contended`, whereupon
  * the first leaves the direction raw. Every doubt ends in HT_M_RAW; none ends in a skipped message.
  *
  * Every path returns 1: a 0 would drop the user's packet.
@@ -395,6 +396,21 @@ static __noinline int find_owner(struct bpf_sock *sk, struct ht_sock *st)
 	return 0;
 }
 
+#define DEEP_BYTES (HT_RAW_BUDGET_BYTES / 2)
+
+/*
+ * Whether a packet lies so far before the end of a body that whoever is moving the body's bounds at this moment cannot make it anything
+ * else. The walk passes over it as over any hole within a body; raw copies of a large one would use up their budget before user space
+ * can answer.
+ */
+static __always_inline int is_deep_in_body(struct ht_dir *d, struct packet *p)
+{
+	__s64 ahead = (__s32)(p->sequence - READ_ONCE(d->next));
+
+	return READ_ONCE(d->mode) == HT_M_BODY && !(p->tcp_flags & TCP_FIN) &&
+	       ahead + p->payload_bytes + DEEP_BYTES <= (__s64)READ_ONCE(d->left);
+}
+
 static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 {
 	struct packet p = {};
@@ -488,6 +504,8 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 			goto out;
 	}
 	if (direction == HT_INGRESS && __sync_lock_test_and_set(&st->busy, 1)) {
+		if (is_deep_in_body(&st->dir[HT_INGRESS], &p))
+			goto out;
 		st->contended = 1;
 		ht_raw(skb, s, st);
 		goto out;

@@ -196,6 +196,13 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// The same command on the first CPU.
+pub fn on_one_cpu(command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned
+}
+
 /// curl without a configuration file and without a proxy from the environment.
 pub fn curl(args: &[&str]) -> Command {
     let mut command = Command::new("curl");

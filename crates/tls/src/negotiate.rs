@@ -87,10 +87,11 @@ impl Connection {
 
     /// TLS 1.2: the records of this end have the keys that were agreed on last.
     pub(crate) fn change_cipher(&mut self, side: Side) -> Result<(), Reason> {
-        let seen_whole = !self.halves[side.index()].adrift;
-        if !self.is_client(side) && seen_whole {
-            // Only a resumed session goes without the server's certificate and key exchange (RFC 5246, 7.3).
-            self.facts.resumed = Some(!self.hello_done);
+        // Only a resumed session goes without the server's certificate and key exchange (RFC 5246, 7.3).
+        if self.hello_done {
+            self.facts.resumed = Some(false);
+        } else if !self.is_client(side) && !self.halves[side.index()].adrift {
+            self.facts.resumed = Some(true);
         }
         self.advance(side).map(drop)
     }

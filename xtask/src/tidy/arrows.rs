@@ -5,8 +5,9 @@ use serde_json::Value;
 use crate::{Result, cargo_command, output, read, top};
 
 /// Crates of this workspace in the order of the data's way, and which others each may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("headtrail-capture", &["headtrail-record"]),
+    ("headtrail-files", &["headtrail-record"]),
     ("headtrail-assemble", &["headtrail-record"]),
     ("headtrail-record", &[]),
     ("headtrail-journal", &["headtrail-record"]),
@@ -15,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
         "headtrail",
         &[
             "headtrail-capture",
+            "headtrail-files",
             "headtrail-assemble",
             "headtrail-record",
             "headtrail-journal",

@@ -117,7 +117,8 @@ impl Flows {
         if let Some(flow) = self.old.remove(&key) {
             self.young.insert(key, flow);
         }
-        if syn && self.young.get(&key).is_some_and(|flow| !is_of(flow, side, tcp))
+        if syn
+            && self.young.get(&key).is_some_and(|flow| !is_of(flow, side, tcp))
             && let Some(flow) = self.young.remove(&key)
         {
             closed(&flow, seen.time_ns, give);
@@ -140,7 +141,8 @@ impl Flows {
                 flow.ends[1 - side].begin.get_or_insert(acknowledged);
             }
         }
-        let direction = if flow.client_is_low == (side == 0) { Direction::Ingress } else { Direction::Egress };
+        let direction =
+            if flow.client_is_low == (side == 0) { Direction::Ingress } else { Direction::Egress };
         let (connection, time_ns) = (flow.id, seen.time_ns);
         let end = &mut flow.ends[side];
         // A single byte that was acknowledged before asks whether the other end is alive (RFC 9293, 3.8.4); it is nothing of the stream.
@@ -239,7 +241,8 @@ impl Flows {
                 return;
             }
             self.closing.pop_front();
-            let Some(flow) = self.young.get(&key).or_else(|| self.old.get(&key)).filter(|f| f.id == id) else {
+            let Some(flow) = self.young.get(&key).or_else(|| self.old.get(&key)).filter(|f| f.id == id)
+            else {
                 continue;
             };
             let due_ns = flow.last_ns.saturating_add(limits.linger_ns);
@@ -255,8 +258,13 @@ impl Flows {
 
     /// The file has ended: tells of all connections that are over.
     pub(crate) fn finish(&mut self, now_ns: u64, give: &mut dyn FnMut(&Event<'_>)) {
-        let mut over: Vec<_> =
-            self.young.drain().chain(self.old.drain()).map(|(_, flow)| flow).filter(|f| f.closing.is_some()).collect();
+        let mut over: Vec<_> = self
+            .young
+            .drain()
+            .chain(self.old.drain())
+            .map(|(_, flow)| flow)
+            .filter(|f| f.closing.is_some())
+            .collect();
         over.sort_unstable_by_key(|flow| flow.id);
         over.iter().for_each(|flow| closed(flow, now_ns, give));
         self.closing.clear();

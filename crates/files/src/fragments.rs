@@ -149,12 +149,8 @@ impl Fragments {
             counters.count(why);
         }
         if whole.is_some() || added.is_err() {
-            *packet = Packet {
-                number: packet.number,
-                since_ns: packet.since_ns,
-                done: true,
-                ..Packet::default()
-            };
+            *packet =
+                Packet { number: packet.number, since_ns: packet.since_ns, done: true, ..Packet::default() };
         }
         self.bytes = self.bytes + packet.bytes() - before;
         while self.bytes > limits.fragment_bytes_max || self.packets.len() > limits.fragmented_packets_max {

@@ -52,8 +52,7 @@ impl Walk<'_> {
         let bytes = bytes.strip_prefix(&[0xff, 0x03]).unwrap_or(bytes);
         let first = byte(bytes, 0)?;
         // A protocol may be compressed to one byte, which is odd then.
-        let (protocol, len) =
-            if first & 1 != 0 { (u16::from(first), 1) } else { (number16(bytes, 0)?, 2) };
+        let (protocol, len) = if first & 1 != 0 { (u16::from(first), 1) } else { (number16(bytes, 0)?, 2) };
         match protocol {
             0x0021 | 0x0057 => self.layer(Layer::Ip, behind(bytes, len)?),
             0x0281 | 0x0283 => self.layer(Layer::Mpls, behind(bytes, len)?),

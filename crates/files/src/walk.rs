@@ -40,7 +40,9 @@ pub(crate) enum Layer {
     Ayiya,
     Gre,
     /// ERSPAN of type II or III.
-    Erspan { three: bool },
+    Erspan {
+        three: bool,
+    },
 }
 
 /// Why there is nothing (more) in a packet.

@@ -36,7 +36,7 @@ impl Interface {
     fn time_ns(&self, units: u64) -> u64 {
         let exponent = u32::from(self.resolution & 0x7f);
         let ns = if self.resolution & 0x80 != 0 {
-            u128::from(units) * 1_000_000_000 >> exponent
+            (u128::from(units) * 1_000_000_000) >> exponent
         } else if exponent <= 9 {
             u128::from(units) * 10u128.pow(9 - exponent)
         } else {

@@ -24,6 +24,8 @@ mod feed;
 mod forgotten;
 mod framing;
 mod head;
+#[doc(hidden)]
+pub mod hpack;
 mod limits;
 mod messages;
 mod packet;

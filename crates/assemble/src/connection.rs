@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
+use crate::proof::Turn;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
 use crate::twins::Twins;
@@ -80,6 +81,8 @@ pub(crate) struct Connection {
     pub(crate) last_response_end: Option<u32>,
     /// How much of the requests its sender had received when it began.
     pub(crate) last_response_acknowledges: Option<u32>,
+    /// The last response that was seen whole, if nothing came behind it.
+    pub(crate) turn: Option<Turn>,
     /// Not HTTP/1, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -117,6 +120,7 @@ impl Connection {
             owed: 0,
             last_response_end: None,
             last_response_acknowledges: None,
+            turn: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -165,9 +169,15 @@ impl Connection {
         if self.streams[other.index()].waits() {
             self.went_on(other, &run, cx);
         }
+        if self.streams[other.index()].candidate.is_some() {
+            self.answered(other, &run, cx);
+        }
         let index = direction.index();
         self.fresh[index] |= run.has(flags::FRESH) && !self.again;
-        let stream = &self.streams[index];
+        let stream = &mut self.streams[index];
+        if !stream.synced || distance(stream.next, run.end()) > 0 {
+            stream.acknowledges = packet::acknowledgement(run.headers);
+        }
         if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
             // What is held came first, and wins where the two overlap.
             let before = distance(run.sequence, first.sequence).clamp(0, run.bytes.len() as i64) as usize;
@@ -278,7 +288,9 @@ impl Connection {
                 walk.pass(hole);
                 stream.pass(hole);
             }
-            State::Chunked(_) if run.packet_end == stream.packet_end && is_chunked_end(run) => {
+            State::Chunked(_)
+                if run.packet_end == stream.packet_end && !run.has(flags::RAW) && is_chunked_end(run) =>
+            {
                 stream.pass(hole);
                 stream.state = State::Chunked(Walk::behind_unknown(run.bytes));
             }
@@ -309,8 +321,7 @@ impl Connection {
             _ => return false,
         };
         if run.has(flags::LOST) && from == run.sequence {
-            stream.gap = Some(IncompleteReason::RingFull);
-            stream.state = State::Lost;
+            stream.lose(IncompleteReason::RingFull);
         }
         stream.synced = true;
         stream.next = from;
@@ -372,8 +383,7 @@ impl Connection {
             cx.counters.gaps += 1;
             self.cut(direction, IncompleteReason::Gap, cx);
             let stream = &mut self.streams[direction.index()];
-            stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
-            stream.state = State::Lost;
+            stream.lose(IncompleteReason::Gap);
             stream.next = acknowledged;
         }
     }
@@ -405,8 +415,11 @@ impl Connection {
             stream.synced = true;
             stream.next = run.sequence;
             let at_start = self.fresh[index] && reason == otherwise;
-            stream.state = if at_start { State::Boundary } else { State::Lost };
-            stream.gap = (!at_start).then_some(reason);
+            if at_start {
+                stream.found();
+            } else {
+                stream.lose(reason);
+            }
             self.offer(direction, run, cx);
             return;
         }
@@ -429,8 +442,7 @@ impl Connection {
         if distance(stream.next, run.sequence) > 0 && stream.state != State::Tunnel {
             cx.counters.gaps += 1;
             cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
-            stream.gap = stream.gap.or(Some(reason));
-            stream.state = State::Lost;
+            stream.lose(reason);
             stream.next = run.sequence;
         }
         self.offer(direction, run, cx);
@@ -567,6 +579,7 @@ impl Connection {
             }
         }
         for direction in [requests, requests.reverse()] {
+            self.drop_candidate(direction, cx);
             let stream = &mut self.streams[direction.index()];
             match stream.state {
                 State::Boundary | State::Lost | State::Tunnel => {}

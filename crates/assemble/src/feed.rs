@@ -30,6 +30,7 @@ impl Connection {
         let index = direction.index();
         let mut begins_packet = self.streams[index].packet_end != run.packet_end;
         self.streams[index].packet_end = run.packet_end;
+        let first = begins_packet;
         loop {
             if self.deaf {
                 return;
@@ -46,13 +47,16 @@ impl Connection {
                     return;
                 }
                 State::Lost => {
-                    if run.is_start() || (run.has(flags::RAW) && begins_message(run.bytes)) {
-                        stream.state = State::Boundary;
-                    } else {
-                        cx.counters.stray_bytes += run.bytes.len() as u64;
-                        stream.pass(run.bytes.len() as u64);
-                        return;
+                    if self.begins_for_certain(direction, &run, first) {
+                        self.drop_candidate(direction, cx);
+                        self.streams[index].found();
+                        continue;
                     }
+                    if !self.keep_candidate(direction, &run, cx) {
+                        cx.counters.stray_bytes += run.bytes.len() as u64;
+                    }
+                    self.streams[index].pass(run.bytes.len() as u64);
+                    return;
                 }
                 State::Boundary => {
                     // Empty lines before a message are no part of it (RFC 9112, 2.2).
@@ -103,6 +107,17 @@ impl Connection {
                     }
                 },
                 State::Trailers => self.more_of_trailers(direction, &mut run, cx),
+                State::Close if stream.may_be_body() && run.has(flags::RAW) => {
+                    if self.begins_for_certain(direction, &run, first) {
+                        self.complete(direction, None, cx);
+                        let stream = &mut self.streams[index];
+                        stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
+                        continue;
+                    }
+                    self.keep_candidate(direction, &run, cx);
+                    self.streams[index].pass(run.bytes.len() as u64);
+                    return;
+                }
                 State::Close => {
                     let rest = if soft { 0 } else { distance(run.end(), run.packet_end).max(0) as u64 };
                     let count = run.bytes.len() as u64 + rest;
@@ -264,6 +279,8 @@ impl Connection {
         }
         stream.stray = true;
         stream.state = State::Lost;
+        // Where the framing was ambiguous the other reading of it may be the true one, and a body still be open.
+        stream.unproven |= stream.ambiguous;
         // Whatever led here may have swallowed messages.
         stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
     }
@@ -327,15 +344,5 @@ impl Connection {
             facts.anomalies.append_to(&mut exchange.tx.anomalies);
             self.queue_bytes += added;
         }
-    }
-}
-
-/// Where nothing but the bytes tells that a message begins: with a whole start-line, and with a method that is in
-/// wide use, because the rest of a cut token looks like a method too.
-fn begins_message(bytes: &[u8]) -> bool {
-    match head::kind(bytes) {
-        Kind::Response => true,
-        Kind::Request => head::begins_with_known_method(bytes),
-        Kind::Other | Kind::Undecided => false,
     }
 }

@@ -27,6 +27,10 @@ impl Anomalies {
         self.0 |= ALL.iter().position(|known| *known == anomaly).map_or(0, |bit| 1 << bit);
     }
 
+    fn has(self, anomaly: Anomaly) -> bool {
+        ALL.iter().position(|known| *known == anomaly).is_some_and(|bit| self.0 & (1 << bit) != 0)
+    }
+
     /// Appends those that `list` has not.
     pub(crate) fn append_to(self, list: &mut Vec<Anomaly>) {
         if self.0 == 0 {
@@ -64,6 +68,13 @@ impl Facts {
             }
             _ => {}
         }
+    }
+
+    /// There is more than one reading of it in use: what follows may be framed differently by those who talk.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.encoding.is_some_and(|chunked| !chunked || self.length.is_some())
+            || self.length_invalid
+            || self.anomalies.has(Anomaly::LengthsDiffer)
     }
 
     fn note_length(&mut self, value: &[u8]) {

@@ -31,6 +31,7 @@ mod messages;
 mod packet;
 mod pairing;
 mod peers;
+mod proof;
 mod run;
 mod shed;
 mod stream;

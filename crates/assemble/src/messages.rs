@@ -11,7 +11,9 @@ use crate::connection::{Connection, Context};
 use crate::feed::Came;
 use crate::framing::{Body, request_body, response_body};
 use crate::head::{self, Head, Kind};
+use crate::packet;
 use crate::pairing::{Exchange, Target};
+use crate::proof::Turn;
 use crate::run::{Begin, distance};
 use crate::stream::State;
 use crate::weight::{self, EXCHANGE_BYTES};
@@ -55,6 +57,7 @@ impl Connection {
             cx.counters.stray_bytes += head.text.len() as u64;
             let stream = &mut self.streams[index];
             stream.stray = true;
+            stream.unproven |= stream.ambiguous;
             stream.state = State::Lost;
             stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
             return;
@@ -72,6 +75,7 @@ impl Connection {
         if std::mem::take(&mut stream.overlap_differs) {
             named.add(Anomaly::OverlapDiffers);
         }
+        stream.ambiguous = head.facts.is_ambiguous();
         let mut head = head;
         head.facts.anomalies = named;
         if is_request {
@@ -445,8 +449,10 @@ impl Connection {
             Side::Response => {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
+                let acknowledged = packet::acknowledgement(message.headers.as_slice());
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
                 let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
+                self.turn = acknowledged.filter(|_| whole).map(|acknowledged| Turn { end, acknowledged });
                 if self.orphan.is_none() {
                     self.last_response_end = whole.then_some(end);
                 }
@@ -474,6 +480,7 @@ impl Connection {
             stream.state = State::Tunnel;
             stream.held = None;
             stream.partial = None;
+            stream.candidate = None;
         }
         if let Some(front) = self.queue.front_mut() {
             front.request_done = true;

@@ -13,7 +13,12 @@ use headtrail_testkit::rng::Rng;
 use serde_json::Value;
 
 /// A packet of a capture: Ethernet with a VLAN tag, IPv4, TCP.
-fn packet(from_client: bool, sequence: u32, tcp_flags: u8, payload: &[u8]) -> Vec<u8> {
+fn packet(
+    from_client: bool,
+    (sequence, acknowledgement): (u32, u32),
+    tcp_flags: u8,
+    payload: &[u8],
+) -> Vec<u8> {
     let (source, destination) = if from_client { (40_000u16, 8080u16) } else { (8080, 40_000) };
     let (from, to) =
         if from_client { ([10, 0, 0, 1], [10, 0, 0, 2]) } else { ([10, 0, 0, 2], [10, 0, 0, 1]) };
@@ -27,7 +32,7 @@ fn packet(from_client: bool, sequence: u32, tcp_flags: u8, payload: &[u8]) -> Ve
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());
     bytes.extend(sequence.to_be_bytes());
-    bytes.extend(1u32.to_be_bytes());
+    bytes.extend(acknowledgement.to_be_bytes());
     bytes.extend([0x50, tcp_flags, 1, 0, 0, 0, 0, 0]);
     bytes.extend(payload);
     bytes
@@ -44,10 +49,10 @@ fn capture() -> Vec<u8> {
         file.extend(word.to_le_bytes());
     }
     let packets = [
-        packet(true, 99, 2, b""),
-        packet(false, 499, 0x12, b""),
-        packet(true, 100, 0x18, REQUEST),
-        packet(false, 500, 0x18, RESPONSE),
+        packet(true, (99, 0), 2, b""),
+        packet(false, (499, 100), 0x12, b""),
+        packet(true, (100, 500), 0x18, REQUEST),
+        packet(false, (500, 100 + REQUEST.len() as u32), 0x18, RESPONSE),
     ];
     for (i, packet) in (0u32..).zip(&packets) {
         let len = packet.len() as u32;

@@ -114,6 +114,8 @@ impl Connection {
                 peer_process: None,
                 incomplete: Vec::new(),
                 anomalies: Vec::new(),
+                stream: None,
+                reset: None,
             },
             request_done: false,
             response_done: false,

@@ -553,6 +553,12 @@ impl Connection {
                 stream.pass(rest as u64);
                 stream.state = State::Length { remaining: remaining - rest as u64 };
             }
+            State::Length { remaining } if rest > 0 => {
+                // More follows than the body, and was never seen.
+                stream.pass(remaining);
+                stream.ends_missing = true;
+                self.complete(direction, Some(time_ns), cx);
+            }
             State::Close => {
                 // What was passed over may be more than half the sequence space, but no more than all of it.
                 let rest = u64::from(sequence.wrapping_sub(stream.next));

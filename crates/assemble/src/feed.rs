@@ -35,9 +35,13 @@ impl Connection {
             if self.deaf {
                 return;
             }
-            if self.ends_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
-                self.streams[index].octets = Some(0);
-                self.complete(direction, Some(run.time_ns), cx);
+            if self.may_end_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
+                let ends = run.is_start() || self.is_answer(direction, &run);
+                self.streams[index].octets = ends.then_some(0);
+                self.complete(direction, ends.then_some(run.time_ns), cx);
+                if !ends && self.streams[index].state == State::Boundary {
+                    self.streams[index].lose(IncompleteReason::Gap);
+                }
             }
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
@@ -142,10 +146,10 @@ impl Connection {
         self.side(direction) == Side::Response
     }
 
-    /// A response that says that it has a body has none: the next response begins where the body would. Without the
-    /// capturing side's word for that it must be at the beginning of a packet: what comes in one packet with the head is
-    /// its body, whatever it looks like.
-    fn ends_before_body(&self, direction: Direction, run: &Run<'_>, begins_packet: bool) -> bool {
+    /// A response that says that it has a body may have none: what looks like the next one begins where the body
+    /// would. Without the capturing side's word for that it must be at the beginning of a packet: what comes in one
+    /// packet with the head is its body, whatever it looks like.
+    fn may_end_before_body(&self, direction: Direction, run: &Run<'_>, begins_packet: bool) -> bool {
         if !self.is_soft(direction) {
             return false;
         }

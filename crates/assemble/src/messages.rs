@@ -345,7 +345,12 @@ impl Connection {
     ) {
         let alone = self.orphan.is_some();
         let stream = &mut self.streams[direction.index()];
-        if alone && time_ns.is_none() && stream.next == acknowledged && stream.body_untouched() {
+        if alone
+            && !self.pipelined
+            && time_ns.is_none()
+            && stream.next == acknowledged
+            && stream.body_untouched()
+        {
             // The client goes on without the body that the response announces: it had asked for the head.
             stream.octets = Some(0);
             self.complete(direction, None, cx);

@@ -105,7 +105,7 @@ impl Connection {
     }
 
     /// The client has all of the responses before the run and waits for more.
-    fn is_answer(&self, direction: Direction, run: &Run<'_>) -> bool {
+    pub(crate) fn is_answer(&self, direction: Direction, run: &Run<'_>) -> bool {
         if self.pipelined || self.request_direction == Some(direction) {
             return false;
         }

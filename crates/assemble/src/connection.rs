@@ -16,6 +16,7 @@ use headtrail_record::transaction::{IncompleteReason, RawTransaction};
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
+use crate::http2::{Http2, frames};
 use crate::limits::Limits;
 use crate::packet;
 use crate::pairing::Exchange;
@@ -83,7 +84,9 @@ pub(crate) struct Connection {
     pub(crate) last_response_acknowledges: Option<u32>,
     /// The last response that was seen whole, if nothing came behind it.
     pub(crate) turn: Option<Turn>,
-    /// Not HTTP/1, or not any more.
+    /// It speaks HTTP/2.
+    pub(crate) http2: Option<Box<Http2>>,
+    /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
     pub(crate) attended: bool,
@@ -121,6 +124,7 @@ impl Connection {
             last_response_end: None,
             last_response_acknowledges: None,
             turn: None,
+            http2: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -141,6 +145,18 @@ impl Connection {
             + weight::vector::<Box<Exchange>>(self.queue.capacity())
             + self.streams[0].weight()
             + self.streams[1].weight()
+            + self.http2.as_ref().map_or(0, |http2| http2.weight())
+    }
+
+    /// It may hold so many bytes.
+    pub(crate) fn bytes_max(&self, limits: &Limits) -> usize {
+        if self.http2.is_some() { limits.http2_connection_bytes_max } else { limits.connection_bytes_max }
+    }
+
+    /// Transactions in progress.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Box<Exchange>> {
+        let streams = self.http2.iter().flat_map(|http2| http2.exchanges());
+        self.queue.iter().chain(&self.orphan).chain(streams)
     }
 
     /// Why what came before its first byte is not known.
@@ -279,6 +295,13 @@ impl Connection {
                     self.complete(direction, Some(run.time_ns), cx);
                 }
             }
+            State::Frames => {
+                let Some(http2) = self.http2.as_mut().filter(|h| hole <= h.passable(direction)) else {
+                    return false;
+                };
+                http2.pass(direction, hole);
+                stream.pass(hole);
+            }
             State::Length { remaining } if hole <= remaining => {
                 stream.pass(hole);
                 // Where nothing remains, the parser completes it at the first byte of the run.
@@ -311,6 +334,8 @@ impl Connection {
         let plausible = || {
             let blank = run.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             kind(&run.bytes[blank..]) != Kind::Other
+                || run.bytes.starts_with(frames::PREFACE_LINE)
+                || frames::begins_with_settings(run.bytes)
         };
         let from = match stream.base {
             // A connection that was joined may still finish an earlier response before the base.
@@ -415,13 +440,20 @@ impl Connection {
             stream.synced = true;
             stream.next = run.sequence;
             let at_start = self.fresh[index] && reason == otherwise;
-            if at_start {
+            if self.http2.is_some() {
+                if !at_start {
+                    return self.lose_frames(reason, &run, direction, cx);
+                }
+            } else if at_start {
                 stream.found();
             } else {
                 stream.lose(reason);
             }
             self.offer(direction, run, cx);
             return;
+        }
+        if stream.state == State::Frames {
+            return self.lose_frames(reason, &run, direction, cx);
         }
         if matches!(stream.state, State::Chunked(_)) && is_chunked_end(&run) && !run.has(flags::RAW) {
             stream.pass(distance(stream.next, run.sequence).max(0) as u64);
@@ -583,6 +615,9 @@ impl Connection {
                 self.resolve(direction, cx);
                 self.drain(direction, cx);
             }
+        }
+        if self.http2.is_some() {
+            self.end_http2(IncompleteReason::ClosedEarly, cx);
         }
         for direction in [requests, requests.reverse()] {
             self.drop_candidate(direction, cx);

@@ -6,6 +6,8 @@ use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
 use crate::chunked::{Step, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
+use crate::http2::frames;
+use crate::packet;
 use crate::run::{Run, distance};
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
@@ -50,6 +52,7 @@ impl Connection {
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
+                State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
                     if self.begins_for_certain(direction, &run, first) {
                         self.drop_candidate(direction, cx);
@@ -196,7 +199,9 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other {
-            self.not_a_message(direction, run, 0, cx);
+            if !self.speaks_http2(direction, run, 0, cx) {
+                self.not_a_message(direction, run, 0, cx);
+            }
             return;
         }
         let stream = &mut self.streams[direction.index()];
@@ -221,10 +226,10 @@ impl Connection {
         if end.is_none() && partial.bytes.len() < limit {
             let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
             let other = tell && head::kind(&partial.bytes) == Kind::Other;
-            if other {
-                self.not_a_message(direction, run, old, cx);
-            } else {
+            if !other {
                 stream.take(run, room);
+            } else if !self.speaks_http2(direction, run, old, cx) {
+                self.not_a_message(direction, run, old, cx);
             }
             return;
         }
@@ -250,6 +255,39 @@ impl Connection {
                 stream.state = State::SkipHead(EmptyLine::after(&whole.bytes));
             }
         }
+    }
+
+    /// The connection begins with HTTP/2, and goes on with it. `before`: so many bytes of it are kept, those of the run follow.
+    fn speaks_http2(
+        &mut self,
+        direction: Direction,
+        run: &Run<'_>,
+        before: usize,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let stream = &self.streams[direction.index()];
+        if self.request_direction.is_some()
+            || self.number > 0
+            || !(self.fresh[direction.index()] || run.is_start())
+        {
+            return false;
+        }
+        let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
+        let acknowledgement = packet::acknowledgement(run.headers);
+        let requests = if bytes.starts_with(frames::PREFACE_LINE) {
+            direction
+        } else if before == 0 && frames::begins_with_settings(bytes) {
+            direction.reverse()
+        } else {
+            return false;
+        };
+        self.decide_role(requests, direction, &run.begin());
+        let other = &mut self.streams[direction.reverse().index()];
+        if !other.synced && other.base.is_none() {
+            other.base = acknowledgement;
+        }
+        self.begin_http2(requests, if requests == direction { before } else { 0 }, cx);
+        true
     }
 
     /// Behind a head, or a trailer section, that was longer than the limit.

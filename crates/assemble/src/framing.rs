@@ -7,7 +7,7 @@ use headtrail_record::transaction::Anomaly;
 pub(crate) struct Anomalies(u16);
 
 /// All that assembly finds; the place of each is its bit.
-const ALL: [Anomaly; 12] = [
+const ALL: [Anomaly; 15] = [
     Anomaly::MalformedHead,
     Anomaly::TooManyLines,
     Anomaly::LengthAndEncoding,
@@ -20,6 +20,9 @@ const ALL: [Anomaly; 12] = [
     Anomaly::UnexpectedResponse,
     Anomaly::OverlapDiffers,
     Anomaly::StrayBytes,
+    Anomaly::PseudoFieldsInvalid,
+    Anomaly::Pushed,
+    Anomaly::FramesInvalid,
 ];
 
 impl Anomalies {

@@ -151,6 +151,7 @@ impl Connection {
     /// Gives out what is in progress. The framing goes on: what follows is told from what was given up.
     pub(crate) fn shed_transactions(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         // What a CONNECT begins is not known before its answer: such a connection goes whole, or stays.
         if !self.queue.iter().any(|exchange| exchange.connect) {
             self.shed_queue(cx);
@@ -161,6 +162,7 @@ impl Connection {
     /// Gives out all, before the connection is given up.
     pub(crate) fn shed_all(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         self.shed_queue(cx);
     }
 

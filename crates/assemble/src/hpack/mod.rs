@@ -122,6 +122,11 @@ impl Decoder {
         self.table.set_limit(octets as usize);
     }
 
+    /// The encoder may use so large a table from now on, if not a larger one.
+    pub fn raise_limit(&mut self, octets: u32) {
+        self.table.raise_limit(octets as usize);
+    }
+
     /// What it holds weighs so much.
     #[must_use]
     pub fn held_octets(&self) -> usize {

@@ -94,6 +94,10 @@ impl Table {
         self.limit = Some(octets);
     }
 
+    pub(super) fn raise_limit(&mut self, octets: usize) {
+        self.limit = self.limit.map(|limit| limit.max(octets));
+    }
+
     /// False: the encoder must not do that.
     pub(super) fn set_max(&mut self, octets: usize) -> bool {
         if self.limit.is_some_and(|limit| octets > limit) {
@@ -149,7 +153,7 @@ impl Table {
     }
 
     pub(super) fn weight(&self) -> usize {
-        let octets: usize = self.entries.iter().map(|e| e.octets.len()).sum();
+        let octets = self.size - self.entries.len() * ENTRY_OCTETS;
         weight::vector::<Entry>(self.entries.capacity()) + self.entries.len() * ALLOCATION_BYTES + octets
     }
 }

@@ -9,7 +9,7 @@
 //! | END_STREAM on both sides | it is given out |
 //! | RST_STREAM, or a GOAWAY that leaves the stream out | it is given out as it stands, with `reset` |
 //! | the connection's end | the same, `closed_early` |
-//! | bytes are missing that are no content | all are given out with the reason: where the next frame begins is not known |
+//! | bytes are missing that are no content | where the next frame of that direction begins is not known: nothing more of it is read; messages of it that are in progress or still to come are missing, with the reason; the other direction goes on |
 //!
 //! Each stream has one transaction, so there is nothing to guess about which response answers which request. A response
 //! whose request was given up stands alone, and says so.
@@ -49,6 +49,8 @@ pub(crate) struct Http2 {
     resets: VecDeque<u32>,
     /// Table sizes that an end has set and the other has not acknowledged, by the index of the direction in which they were sent.
     settings: [VecDeque<Option<u32>>; 2],
+    /// The place in a direction is lost: why. By its index.
+    lost: [Option<IncompleteReason>; 2],
     /// Streams were given up to save memory.
     shed: bool,
 }
@@ -102,6 +104,7 @@ impl Connection {
             newest: 0,
             resets: VecDeque::new(),
             settings: [VecDeque::new(), VecDeque::new()],
+            lost: [None; 2],
             shed: false,
         }));
     }
@@ -328,12 +331,15 @@ impl Connection {
         let interim = status.is_some_and(|s| s / 100 == 1) && !end_stream;
         let known = self.http2.as_mut().and_then(|h| h.streams.remove(&stream));
         let shed = self.http2.as_ref().is_some_and(|h| h.shed);
+        let lost = self.http2.as_ref().and_then(|h| h.lost[direction.reverse().index()]);
         let mut exchange = known.unwrap_or_else(|| {
             let mut exchange = self.exchange(direction.reverse());
             exchange.tx.stream = Some(stream);
             exchange.request_done = true;
             exchange.mark(IncompleteReason::RequestMissing, Side::Request, None);
-            if shed {
+            if let Some(reason) = lost {
+                exchange.mark(reason, Side::Request, None);
+            } else if shed {
                 exchange.mark(IncompleteReason::Memory, Side::Request, None);
             } else {
                 exchange.note(Anomaly::UnexpectedResponse);
@@ -407,6 +413,10 @@ impl Connection {
         if let Some(message) = message_of(exchange, side) {
             message.last_ns = time_ns.max(message.first_ns);
         }
+        let responses = exchange.tx.request_direction.reverse();
+        if let (Side::Request, Some(reason)) = (side, http2.lost[responses.index()]) {
+            return self.miss(stream, Side::Response, reason, cx);
+        }
         if exchange.request_done
             && exchange.response_done
             && let Some(exchange) = http2.streams.remove(&stream)
@@ -472,12 +482,44 @@ impl Connection {
         direction: Direction,
         cx: &mut Context<'_>,
     ) {
-        if distance(self.streams[direction.index()].next, run.sequence) > 0 {
+        let index = direction.index();
+        if distance(self.streams[index].next, run.sequence) > 0 {
             cx.counters.gaps += 1;
             cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
         }
         cx.counters.http2_lost += 1;
-        self.end_http2(reason, cx);
+        cx.counters.stray_bytes += run.bytes.len() as u64;
+        self.streams[index].state = State::Tunnel;
+        self.streams[index].next = run.end();
+        let side = self.side(direction);
+        let Some(http2) = &mut self.http2 else { return };
+        http2.lost[index] = Some(reason);
+        if http2.lost.iter().all(Option::is_some) {
+            return self.end_http2(reason, cx);
+        }
+        let streams: Vec<u32> = http2.streams.keys().copied().collect();
+        for stream in streams {
+            self.miss(stream, side, reason, cx);
+        }
+    }
+
+    /// Nothing more of a message is seen.
+    fn miss(&mut self, stream: u32, side: Side, reason: IncompleteReason, cx: &mut Context<'_>) {
+        let Some(http2) = &mut self.http2 else { return };
+        let Some(exchange) = http2.streams.get_mut(&stream) else { return };
+        let done = match side {
+            Side::Request => &mut exchange.request_done,
+            Side::Response => &mut exchange.response_done,
+        };
+        if !std::mem::replace(done, true) {
+            exchange.mark(reason, side, None);
+        }
+        if exchange.request_done
+            && exchange.response_done
+            && let Some(exchange) = http2.streams.remove(&stream)
+        {
+            self.emit_stream(exchange, cx);
+        }
     }
 }
 

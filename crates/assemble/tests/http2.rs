@@ -403,7 +403,7 @@ fn send(talk: &mut Talk, direction: Direction, bytes: &[u8], cuts: &[usize]) {
             1 => drop(talk.apply(&segment).apply(&segment)),
             _ => drop(talk.apply(&segment)),
         }
-        if let Some(late) = held.take_if(|_| cut % 7 != 0 || at >= bytes.len()) {
+        if let Some(late) = held.take_if(|_| !cut.is_multiple_of(7) || at >= bytes.len()) {
             talk.apply(&late);
         }
     }

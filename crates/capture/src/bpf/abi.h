@@ -32,7 +32,7 @@ enum ht_call {
 
 enum ht_kind {
 	HT_SEGMENT = 1,	 /* payload bytes */
-	HT_BODY_END = 2, /* a body that was passed over is complete */
+	HT_BODY_END = 2, /* a body, or the last DATA frame of one, that was passed over is complete */
 	HT_FINISHED = 3, /* FIN of one direction */
 	HT_CLOSED = 4,	 /* the socket is closed */
 	HT_PEER = 5,	 /* owner of the client end of a connection that is recorded at its server end */
@@ -48,7 +48,7 @@ enum ht_direction {
 enum ht_flag {
 	HT_FRESH = 1 << 0,  /* this direction was seen from its first payload byte on */
 	HT_RAW = 1 << 1,    /* the kernel does not walk the framing here */
-	HT_START = 1 << 2,  /* a message begins at the first byte */
+	HT_START = 1 << 2,  /* a message, or HTTP/2 frame, begins at the first byte */
 	HT_EARLY = 1 << 3,  /* came with the listener as socket */
 	HT_LOST = 1 << 4,   /* the ring was full before this one */
 	HT_JOINED = 1 << 5, /* the connection is older than the capture */
@@ -61,7 +61,7 @@ struct ht_record {
 	__u8 kind;	     /* enum ht_kind */
 	__u8 direction;	     /* enum ht_direction */
 	__u16 flags;	     /* enum ht_flag */
-	__u16 starts;	     /* requests or final responses that begin in the payload; HT_CHUNKS: enum ht_chunk, and digits << 8 */
+	__u16 starts;	     /* requests or final responses that begin in the payload, of HTTP/2 those that end; HT_CHUNKS: enum ht_chunk, and digits << 8 */
 	__u64 cookie;	     /* socket cookie */
 	__u64 time_ns;	     /* CLOCK_MONOTONIC */
 	__u32 netns;	     /* inode number of the network namespace */
@@ -134,6 +134,12 @@ enum ht_mode {
 	HT_M_TRAILER = 6, /* within the trailer section */
 	HT_M_RAW = 7,	  /* user space parses */
 	HT_M_WAIT = 8,	  /* joined in the middle: until the other side has spoken */
+	HT_M_FRAMES = 9,  /* within HTTP/2 frames; see enum ht_frame */
+};
+
+enum ht_frame {
+	HT_F_HEADER = 0,  /* within a frame header, of which `digits` bytes are at the beginning of `carry` */
+	HT_F_PAYLOAD = 1, /* `octets` bytes that are copied, then `left` bytes that are not */
 };
 
 enum ht_chunk {
@@ -146,11 +152,11 @@ enum ht_chunk {
 struct ht_dir {
 	__u32 next;		      /* sequence number expected next */
 	__u8 mode;		      /* enum ht_mode */
-	__u8 chunk;		      /* enum ht_chunk */
-	__u8 digits;		      /* of the chunk size so far */
+	__u8 chunk;		      /* enum ht_chunk, or enum ht_frame */
+	__u8 digits;		      /* of the chunk size so far; bytes of the frame header so far */
 	__u8 facts;		      /* of the head so far */
 	__u64 left;		      /* octets of body or chunk that follow; chunk size so far */
-	__u64 octets;		      /* content octets of the message so far; Content-Length while in the head */
+	__u64 octets;		      /* content octets of the message so far; Content-Length while in the head; see enum ht_frame */
 	__u32 raw_bytes;	      /* copied since user space last said where it is */
 	__u16 status;		      /* of the response whose head is being read */
 	__u8 carry_len;		      /* valid bytes at the end of carry */
@@ -189,7 +195,7 @@ struct ht_sock {
 };
 _Static_assert(sizeof(struct ht_sock) <= 400, "socket state stays small");
 
-/* User space -> kernel: in this direction of this socket the next message begins here. */
+/* User space -> kernel: in this direction of this socket the next message, or HTTP/2 frame, begins here. */
 struct ht_resync_key {
 	__u64 cookie;
 	__u32 direction;
@@ -198,7 +204,7 @@ struct ht_resync_key {
 
 struct ht_resync {
 	__u32 sequence;
-	__u32 reserved;
+	__u32 frames; /* 1: the connection speaks HTTP/2 */
 };
 
 /* Handshake segments with data that came with the listener as socket. */

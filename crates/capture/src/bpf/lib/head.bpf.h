@@ -6,7 +6,7 @@
 #ifndef HEADTRAIL_HEAD_BPF_H
 #define HEADTRAIL_HEAD_BPF_H
 
-#include "scratch.bpf.h"
+#include "frames.bpf.h"
 
 #define SCAN_STEPS_MAX 640 /* lines and sixteen-byte strides of one window */
 
@@ -218,7 +218,7 @@ __noinline int ht_scan_end(struct ht_scratch *s, struct ht_sock *st, int result)
 	return result;
 }
 
-enum { IS_NOT, IS_REQUEST, IS_RESPONSE, IS_PARTIAL };
+enum { IS_NOT, IS_REQUEST, IS_RESPONSE, IS_PARTIAL, IS_PREFACE };
 
 /* What the bytes at s->at (s->end - s->at of them) may begin. */
 static __always_inline int classify(struct ht_scratch *s, __u32 at, __u32 n)
@@ -228,6 +228,12 @@ static __always_inline int classify(struct ht_scratch *s, __u32 at, __u32 n)
 
 	if (n >= 4 && ((__u32)w == W_GET || (__u32)w == W_POST))
 		return n < 16 ? IS_PARTIAL : IS_REQUEST;
+	if (n >= 4 && (__u32)w == W_PRI) {
+		if (n < PREFACE_BYTES)
+			return IS_PARTIAL;
+		if (is_preface(s, at))
+			return IS_PREFACE;
+	}
 	if (n < 7) {
 		if (!((w ^ W_HTTP1) & (1ULL << n * 8) - 1))
 			return IS_PARTIAL;

@@ -12,6 +12,9 @@
 #define WINDOW_AT 256
 #define BUFFER_MASK 8191
 
+/* What a step of the walk says: there is more, this packet is done, user space parses. */
+enum { STEP_MORE, STEP_DONE, STEP_RAW };
+
 struct ht_scratch {
 	struct ht_counters counters;
 	__u32 busy;

@@ -399,11 +399,12 @@ fn send(talk: &mut Talk, direction: Direction, bytes: &[u8], cuts: &[usize]) {
         talk.skip(direction, (end - at) as u32);
         at = end;
         match cut % 7 {
-            0 if held.is_none() => held = Some(segment),
+            0 if held.is_none() => held = Some((i, segment)),
             1 => drop(talk.apply(&segment).apply(&segment)),
             _ => drop(talk.apply(&segment)),
         }
-        if let Some(late) = held.take_if(|_| !cut.is_multiple_of(7) || at >= bytes.len()) {
+        // Not later than reassembly waits for.
+        if let Some((_, late)) = held.take_if(|(since, _)| i > *since + 2 || at >= bytes.len()) {
             talk.apply(&late);
         }
     }

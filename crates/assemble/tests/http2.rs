@@ -95,6 +95,19 @@ fn an_exchange() {
 }
 
 #[test]
+fn the_preface_in_two_pieces() {
+    for at in 1..PREFACE.len() {
+        let mut talk = Talk::raw();
+        talk.request(&PREFACE[..at]);
+        talk.request([&PREFACE[at..], &frame(4, 0, 0, &[])].concat());
+        talk.response(frame(4, 0, 0, &[]));
+        talk.request(get(1, "/a"));
+        talk.response(ok(1, END_STREAM));
+        assert_eq!(talk.lines(), ["GET /a 0 -> 200 0"], "{at}");
+    }
+}
+
+#[test]
 fn blocks_in_pieces_with_padding_and_priority() {
     let mut talk = opened();
     let fields = block(&[(":method", "GET"), (":path", "/pieces"), ("a", "b")]);

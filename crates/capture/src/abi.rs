@@ -36,7 +36,7 @@ pub const COUNTERS: usize = 12;
 pub mod kind {
     /// payload bytes
     pub const SEGMENT: u8 = 1;
-    /// a body that was passed over is complete
+    /// a body, or the last DATA frame of one, that was passed over is complete
     pub const BODY_END: u8 = 2;
     /// FIN of one direction
     pub const FINISHED: u8 = 3;

@@ -47,7 +47,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define PASS 1
 /* Keeps the compiler from computing field addresses, which the verifier refuses for socket pointers. */
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
-#define TCP_LISTEN 10	   /* include/net/tcp_states.h */
+#define TCP_LISTEN 10 /* include/net/tcp_states.h */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 
@@ -282,9 +282,9 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 		st->flags |= HT_S_HTTP | HT_S_FRAMES;
 		st->synced |= 1 << direction;
 		s->counters.resyncs++;
-	/* Responses cannot be in step before their requests are. */
+		/* Responses cannot be in step before their requests are. */
 	} else if (ahead >= 0 && !(st->request_dir && st->request_dir != direction + 1 &&
-			    (st->flags & HT_S_UNTOLD || st->dir[~direction & 1].mode == HT_M_RAW))) {
+				   (st->flags & HT_S_UNTOLD || st->dir[~direction & 1].mode == HT_M_RAW))) {
 		d->mode = ahead ? HT_M_BODY : HT_M_START;
 		d->left = ahead;
 		d->octets = 0;
@@ -322,7 +322,8 @@ static __noinline void leave_to_server(struct __sk_buff *skb, struct ht_scratch 
 		s->counters.events_lost++;
 }
 
-static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct ht_scratch *s, struct ht_sock *st, __u32 direction)
+static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct ht_scratch *s, struct ht_sock *st,
+				 __u32 direction)
 {
 	struct ht_dir *d = &st->dir[direction];
 	int result = STEP_MORE;

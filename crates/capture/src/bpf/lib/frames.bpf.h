@@ -12,8 +12,8 @@
 #define FRAME_HEADER_BYTES 9
 #define FRAMES_IN_A_STEP 64
 #define FRAMES_WINDOW_BYTES 1024
-#define BLANK_BYTES_MAX 128	/* of content that is blanked and not left out */
-#define SMALL_FRAME_BYTES 64	/* payload of frames without fields that is copied whole */
+#define BLANK_BYTES_MAX 128	 /* of content that is blanked and not left out */
+#define SMALL_FRAME_BYTES 64	 /* payload of frames without fields that is copied whole */
 #define FIRST_SETTINGS_BYTES 192 /* longest SETTINGS frame that is taken for what a server sends first */
 
 enum {
@@ -33,7 +33,7 @@ enum {
 #define H2_PADDED 0x8
 
 /* The client's preface (RFC 9113, 3.4), in words. */
-#define W_PRI 0x20495250U /* "PRI " */
+#define W_PRI 0x20495250U		  /* "PRI " */
 #define W_PREFACE_1 0x5448202a20495250ULL /* PRI * HT */
 #define W_PREFACE_2 0x0a0d302e322f5054ULL /* TP/2.0 CR LF */
 #define W_PREFACE_3 0x0a0d0a0d4d530a0dULL /* CR LF SM CR LF CR LF */
@@ -109,13 +109,14 @@ __noinline int ht_frame(struct ht_scratch *s, struct ht_sock *st)
 	__u32 at = s->at & BUFFER_MASK, end = s->end & BUFFER_MASK, n, i;
 
 	if (d->chunk == HT_F_HEADER) {
-		__u32 length, type, flags;
+		__u32 length, type, flags, last; /* the last byte of the stream id */
 		__u64 w;
 
 		if (at >= end)
 			return FRAME_MORE;
 		if (!d->digits && end - at >= FRAME_HEADER_BYTES) {
 			w = word(s, at);
+			last = s->buffer[(at + 8) & BUFFER_MASK];
 			at += FRAME_HEADER_BYTES;
 		} else {
 			for (i = 0; i < FRAME_HEADER_BYTES; i++) {
@@ -134,6 +135,7 @@ __noinline int ht_frame(struct ht_scratch *s, struct ht_sock *st)
 				return FRAME_MORE;
 			}
 			w = *(__u64 *)d->carry;
+			last = d->carry[8];
 			d->digits = 0;
 		}
 		length = (w & 0xff) << 16 | (w >> 8 & 0xff) << 8 | (w >> 16 & 0xff);
@@ -147,7 +149,8 @@ __noinline int ht_frame(struct ht_scratch *s, struct ht_sock *st)
 		if (type <= H2_HEADERS && flags & H2_END_STREAM) {
 			if (st->request_dir == (s->direction & 1) + 1)
 				s->request_starts++;
-			else
+			else if (w >> 40 || last != 1 || !(st->flags & HT_S_UPGRADED))
+				/* What answers on stream 1 after an upgrade was counted with the 101. */
 				s->response_starts++;
 			d->facts = F_END_STREAM;
 		}
@@ -160,7 +163,8 @@ __noinline int ht_frame(struct ht_scratch *s, struct ht_sock *st)
 				d->octets = FRAMES_WINDOW_BYTES;
 				d->left = length - FRAMES_WINDOW_BYTES;
 			}
-		} else if (type != H2_HEADERS && type != H2_PUSH_PROMISE && type != H2_CONTINUATION && length > SMALL_FRAME_BYTES) {
+		} else if (type != H2_HEADERS && type != H2_PUSH_PROMISE && type != H2_CONTINUATION &&
+			   length > SMALL_FRAME_BYTES) {
 			d->octets = 0;
 			d->left = length;
 		}

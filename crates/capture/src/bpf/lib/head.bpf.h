@@ -54,8 +54,8 @@ __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
 	s->line = at;
 	if (facts & (F_MIDLINE | F_STARTLINE)) {
 		d->facts = facts & ~(F_MIDLINE | F_STARTLINE);
-		if ((facts & (F_MIDLINE | F_STARTLINE | F_RESPONSE)) == F_STARTLINE &&
-		    (word(s, at - 10) & MASK7) != W_HTTP1 && (word(s, at - 9) & MASK7) != W_HTTP1)
+		if ((facts & (F_MIDLINE | F_STARTLINE | F_RESPONSE)) == F_STARTLINE && (word(s, at - 10) & MASK7) != W_HTTP1 &&
+		    (word(s, at - 9) & MASK7) != W_HTTP1)
 			return SCAN_NOT_HTTP;
 		return SCAN_MORE;
 	}
@@ -117,8 +117,8 @@ __noinline int ht_scan_lines(struct ht_scratch *s, struct ht_sock *st)
 			break;
 		/* Most lines are of no interest: c, t, an empty line and a fold are; the first line of all is always. */
 		first = s->buffer[line] | 0x20;
-		if (!(d->facts & (F_MIDLINE | F_STARTLINE)) && first != 'c' && first != 't' && first != ('\r' | 0x20) && first != ('\n' | 0x20) &&
-		    first != ' ' && first != ('\t' | 0x20)) {
+		if (!(d->facts & (F_MIDLINE | F_STARTLINE)) && first != 'c' && first != 't' && first != ('\r' | 0x20) &&
+		    first != ('\n' | 0x20) && first != ' ' && first != ('\t' | 0x20)) {
 			line = at;
 			continue;
 		}

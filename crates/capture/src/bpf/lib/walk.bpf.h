@@ -85,6 +85,9 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		}
 		if (result == IS_NOT && st->flags & HT_S_JOINED && !(st->synced & here) && is_like_a_frame(s, at, end - at))
 			return STEP_RAW;
+		/* HTTP/1 ended with the 101. */
+		if (st->flags & HT_S_UPGRADED && result != IS_PARTIAL)
+			result = IS_NOT;
 		if (result == IS_NOT || result == IS_PREFACE)
 			return not_http(s, st, d);
 		if (result == IS_PARTIAL) {
@@ -107,15 +110,15 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			__u64 status = word(s, at + 8) >> 8;
 
 			d->facts |= F_RESPONSE;
-			d->status = ((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
+			d->status =
+				((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
 			/* Of a connection that is older than the capture: what is sent first may be the middle of a body. */
 			if (!st->request_dir && here == HT_EGRESS + 1 && !(st->fresh & 1 << HT_EGRESS))
 				return not_http(s, st, d);
 			if (!st->request_dir)
 				st->request_dir = 3 - here;
 			/* Whether it has a body depends on a request that only user space knows. */
-			if (st->flags & HT_S_TURNS &&
-			    (st->flags & HT_S_UNTOLD || st->dir[~s->direction & 1].mode == HT_M_RAW))
+			if (st->flags & HT_S_TURNS && (st->flags & HT_S_UNTOLD || st->dir[~s->direction & 1].mode == HT_M_RAW))
 				return STEP_RAW;
 			if (d->status >= 200 || d->status == 101)
 				s->response_starts++;

@@ -39,14 +39,14 @@ fn transaction(flags: [u8; 2], input: &[u8]) -> RawTransaction {
             });
         } else {
             let (to, from) = split(b':').unwrap_or((end, end));
-            lines.push(Line { name: Span::of(at, to), value: Span::of(from, end) });
+            lines.push(Line::new(Span::of(at, to), Span::of(from, end)));
         }
         at = end + 1;
     }
     let from = text.len();
     text.extend_from_slice(b"Authorization: Bearer ");
     text.extend_from_slice(SECRET);
-    let planted = Line { name: Span::of(from, from + 13), value: Span::of(from + 15, text.len()) };
+    let planted = Line::new(Span::of(from, from + 13), Span::of(from + 15, text.len()));
     lines.insert(usize::from(flags[1]) % (lines.len() + 1), planted);
     let message = Message {
         text,
@@ -80,6 +80,8 @@ fn transaction(flags: [u8; 2], input: &[u8]) -> RawTransaction {
         peer_process: None,
         incomplete: if flags[0] & 8 == 0 { Vec::new() } else { vec![incomplete] },
         anomalies: if flags[0] & 16 == 0 { Vec::new() } else { vec![Anomaly::MalformedHead] },
+        stream: None,
+        reset: None,
     }
 }
 

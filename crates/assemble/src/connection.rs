@@ -16,10 +16,12 @@ use headtrail_record::transaction::{IncompleteReason, RawTransaction};
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
+use crate::http2::{Http2, frames};
 use crate::limits::Limits;
 use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
+use crate::proof::Turn;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
 use crate::twins::Twins;
@@ -80,7 +82,11 @@ pub(crate) struct Connection {
     pub(crate) last_response_end: Option<u32>,
     /// How much of the requests its sender had received when it began.
     pub(crate) last_response_acknowledges: Option<u32>,
-    /// Not HTTP/1, or not any more.
+    /// The last response that was seen whole, if nothing came behind it.
+    pub(crate) turn: Option<Turn>,
+    /// It speaks HTTP/2.
+    pub(crate) http2: Option<Box<Http2>>,
+    /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
     pub(crate) attended: bool,
@@ -117,6 +123,8 @@ impl Connection {
             owed: 0,
             last_response_end: None,
             last_response_acknowledges: None,
+            turn: None,
+            http2: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -137,6 +145,18 @@ impl Connection {
             + weight::vector::<Box<Exchange>>(self.queue.capacity())
             + self.streams[0].weight()
             + self.streams[1].weight()
+            + self.http2.as_ref().map_or(0, |http2| http2.weight())
+    }
+
+    /// It may hold so many bytes.
+    pub(crate) fn bytes_max(&self, limits: &Limits) -> usize {
+        if self.http2.is_some() { limits.http2_connection_bytes_max } else { limits.connection_bytes_max }
+    }
+
+    /// Transactions in progress.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Box<Exchange>> {
+        let streams = self.http2.iter().flat_map(|http2| http2.exchanges());
+        self.queue.iter().chain(&self.orphan).chain(streams)
     }
 
     /// Why what came before its first byte is not known.
@@ -165,9 +185,15 @@ impl Connection {
         if self.streams[other.index()].waits() {
             self.went_on(other, &run, cx);
         }
+        if self.streams[other.index()].candidate.is_some() {
+            self.answered(other, &run, cx);
+        }
         let index = direction.index();
         self.fresh[index] |= run.has(flags::FRESH) && !self.again;
-        let stream = &self.streams[index];
+        let stream = &mut self.streams[index];
+        if !stream.synced || distance(stream.next, run.end()) > 0 {
+            stream.acknowledges = packet::acknowledgement(run.headers);
+        }
         if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
             // What is held came first, and wins where the two overlap.
             let before = distance(run.sequence, first.sequence).clamp(0, run.bytes.len() as i64) as usize;
@@ -269,6 +295,13 @@ impl Connection {
                     self.complete(direction, Some(run.time_ns), cx);
                 }
             }
+            State::Frames => {
+                let Some(http2) = self.http2.as_mut().filter(|h| hole <= h.passable(direction)) else {
+                    return false;
+                };
+                http2.pass(direction, hole);
+                stream.pass(hole);
+            }
             State::Length { remaining } if hole <= remaining => {
                 stream.pass(hole);
                 // Where nothing remains, the parser completes it at the first byte of the run.
@@ -278,7 +311,9 @@ impl Connection {
                 walk.pass(hole);
                 stream.pass(hole);
             }
-            State::Chunked(_) if run.packet_end == stream.packet_end && is_chunked_end(run) => {
+            State::Chunked(_)
+                if run.packet_end == stream.packet_end && !run.has(flags::RAW) && is_chunked_end(run) =>
+            {
                 stream.pass(hole);
                 stream.state = State::Chunked(Walk::behind_unknown(run.bytes));
             }
@@ -299,6 +334,8 @@ impl Connection {
         let plausible = || {
             let blank = run.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
             kind(&run.bytes[blank..]) != Kind::Other
+                || run.bytes.starts_with(frames::PREFACE_LINE)
+                || frames::begins_with_settings(run.bytes)
         };
         let from = match stream.base {
             // A connection that was joined may still finish an earlier response before the base.
@@ -309,8 +346,7 @@ impl Connection {
             _ => return false,
         };
         if run.has(flags::LOST) && from == run.sequence {
-            stream.gap = Some(IncompleteReason::RingFull);
-            stream.state = State::Lost;
+            stream.lose(IncompleteReason::RingFull);
         }
         stream.synced = true;
         stream.next = from;
@@ -372,8 +408,7 @@ impl Connection {
             cx.counters.gaps += 1;
             self.cut(direction, IncompleteReason::Gap, cx);
             let stream = &mut self.streams[direction.index()];
-            stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
-            stream.state = State::Lost;
+            stream.lose(IncompleteReason::Gap);
             stream.next = acknowledged;
         }
     }
@@ -405,10 +440,20 @@ impl Connection {
             stream.synced = true;
             stream.next = run.sequence;
             let at_start = self.fresh[index] && reason == otherwise;
-            stream.state = if at_start { State::Boundary } else { State::Lost };
-            stream.gap = (!at_start).then_some(reason);
+            if self.http2.is_some() {
+                if !at_start {
+                    return self.lose_frames(reason, &run, direction, cx);
+                }
+            } else if at_start {
+                stream.found();
+            } else {
+                stream.lose(reason);
+            }
             self.offer(direction, run, cx);
             return;
+        }
+        if stream.state == State::Frames {
+            return self.lose_frames(reason, &run, direction, cx);
         }
         if matches!(stream.state, State::Chunked(_)) && is_chunked_end(&run) && !run.has(flags::RAW) {
             stream.pass(distance(stream.next, run.sequence).max(0) as u64);
@@ -429,8 +474,7 @@ impl Connection {
         if distance(stream.next, run.sequence) > 0 && stream.state != State::Tunnel {
             cx.counters.gaps += 1;
             cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
-            stream.gap = stream.gap.or(Some(reason));
-            stream.state = State::Lost;
+            stream.lose(reason);
             stream.next = run.sequence;
         }
         self.offer(direction, run, cx);
@@ -492,6 +536,7 @@ impl Connection {
                 stream.pass(distance(stream.next, sequence) as u64);
                 stream.state = State::Trailers;
             }
+            State::Frames => self.frame_end(direction, sequence, time_ns, cx),
             State::Boundary | State::Head | State::SkipHead(_) | State::Lost
                 if distance(stream.next, sequence) > 0 =>
             {
@@ -541,6 +586,12 @@ impl Connection {
                 stream.pass(rest as u64);
                 stream.state = State::Length { remaining: remaining - rest as u64 };
             }
+            State::Length { remaining } if rest > 0 => {
+                // More follows than the body, and was never seen.
+                stream.pass(remaining);
+                stream.ends_missing = true;
+                self.complete(direction, Some(time_ns), cx);
+            }
             State::Close => {
                 // What was passed over may be more than half the sequence space, but no more than all of it.
                 let rest = u64::from(sequence.wrapping_sub(stream.next));
@@ -566,7 +617,11 @@ impl Connection {
                 self.drain(direction, cx);
             }
         }
+        if self.http2.is_some() {
+            self.end_http2(IncompleteReason::ClosedEarly, cx);
+        }
         for direction in [requests, requests.reverse()] {
+            self.drop_candidate(direction, cx);
             let stream = &mut self.streams[direction.index()];
             match stream.state {
                 State::Boundary | State::Lost | State::Tunnel => {}
@@ -596,23 +651,32 @@ impl Connection {
     fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         const REACH: u64 = i32::MAX as u64;
         let responses = self.request_direction.is_some_and(|requests| requests != direction);
+        let next_frame = self.http2.as_ref().and_then(|http2| http2.next_frame(direction));
         let stream = &mut self.streams[direction.index()];
         // It knows of the requests that came since, but not which of those before are unanswered.
         let answered = usize::from(matches!(stream.state, State::Length { .. }));
         if responses && self.queue.len() > answered {
             return;
         }
-        if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
+        if !(stream.hint_due || stream.state == State::Frames)
+            || !run.has(flags::RAW)
+            || stream.held.is_some()
+        {
             return;
         }
         let sequence = match stream.state {
+            State::Frames => match next_frame {
+                Some(count) => stream.next.wrapping_add(count as u32),
+                None => return,
+            },
             State::Boundary => stream.next,
             State::Length { remaining } if remaining <= REACH => stream.next.wrapping_add(remaining as u32),
             _ => return,
         };
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence });
+            let frames = stream.state == State::Frames;
+            cx.resyncs.push(Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

@@ -50,6 +50,12 @@ pub struct Counters {
     pub connections: u64,
     /// Connections that do not speak HTTP/1.
     pub other_connections: u64,
+    /// Connections that speak HTTP/2.
+    pub http2_connections: u64,
+    /// Of them, those given up because bytes were missing: where the next frame begins was not known.
+    pub http2_lost: u64,
+    /// Header blocks of HTTP/2 that were broken off, or stood where none may.
+    pub http2_blocks_broken: u64,
     /// Connections that became tunnels (RFC 9110, 7.8 and 9.3.6).
     pub tunnels: u64,
     /// Connections given up because nothing was heard of them.

@@ -6,6 +6,8 @@ use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
 use crate::chunked::{Step, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
+use crate::http2::frames;
+use crate::packet;
 use crate::run::{Run, distance};
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
@@ -30,13 +32,18 @@ impl Connection {
         let index = direction.index();
         let mut begins_packet = self.streams[index].packet_end != run.packet_end;
         self.streams[index].packet_end = run.packet_end;
+        let first = begins_packet;
         loop {
             if self.deaf {
                 return;
             }
-            if self.ends_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
-                self.streams[index].octets = Some(0);
-                self.complete(direction, Some(run.time_ns), cx);
+            if self.may_end_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
+                let ends = run.is_start() || self.is_answer(direction, &run);
+                self.streams[index].octets = ends.then_some(0);
+                self.complete(direction, ends.then_some(run.time_ns), cx);
+                if !ends && self.streams[index].state == State::Boundary {
+                    self.streams[index].lose(IncompleteReason::Gap);
+                }
             }
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
@@ -45,14 +52,18 @@ impl Connection {
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
+                State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
-                    if run.is_start() || (run.has(flags::RAW) && begins_message(run.bytes)) {
-                        stream.state = State::Boundary;
-                    } else {
-                        cx.counters.stray_bytes += run.bytes.len() as u64;
-                        stream.pass(run.bytes.len() as u64);
-                        return;
+                    if self.begins_for_certain(direction, &run, first) {
+                        self.drop_candidate(direction, cx);
+                        self.streams[index].found();
+                        continue;
                     }
+                    if !self.keep_candidate(direction, &run, cx) {
+                        cx.counters.stray_bytes += run.bytes.len() as u64;
+                    }
+                    self.streams[index].pass(run.bytes.len() as u64);
+                    return;
                 }
                 State::Boundary => {
                     // Empty lines before a message are no part of it (RFC 9112, 2.2).
@@ -103,6 +114,17 @@ impl Connection {
                     }
                 },
                 State::Trailers => self.more_of_trailers(direction, &mut run, cx),
+                State::Close if stream.may_be_body() && run.has(flags::RAW) => {
+                    if self.begins_for_certain(direction, &run, first) {
+                        self.complete(direction, None, cx);
+                        let stream = &mut self.streams[index];
+                        stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
+                        continue;
+                    }
+                    self.keep_candidate(direction, &run, cx);
+                    self.streams[index].pass(run.bytes.len() as u64);
+                    return;
+                }
                 State::Close => {
                     let rest = if soft { 0 } else { distance(run.end(), run.packet_end).max(0) as u64 };
                     let count = run.bytes.len() as u64 + rest;
@@ -127,10 +149,10 @@ impl Connection {
         self.side(direction) == Side::Response
     }
 
-    /// A response that says that it has a body has none: the next response begins where the body would. Without the
-    /// capturing side's word for that it must be at the beginning of a packet: what comes in one packet with the head is
-    /// its body, whatever it looks like.
-    fn ends_before_body(&self, direction: Direction, run: &Run<'_>, begins_packet: bool) -> bool {
+    /// A response that says that it has a body may have none: what looks like the next one begins where the body
+    /// would. Without the capturing side's word for that it must be at the beginning of a packet: what comes in one
+    /// packet with the head is its body, whatever it looks like.
+    fn may_end_before_body(&self, direction: Direction, run: &Run<'_>, begins_packet: bool) -> bool {
         if !self.is_soft(direction) {
             return false;
         }
@@ -177,7 +199,9 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other {
-            self.not_a_message(direction, run, 0, cx);
+            if !self.speaks_http2(direction, run, 0, cx) {
+                self.not_a_message(direction, run, 0, cx);
+            }
             return;
         }
         let stream = &mut self.streams[direction.index()];
@@ -202,13 +226,18 @@ impl Connection {
         if end.is_none() && partial.bytes.len() < limit {
             let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
             let other = tell && head::kind(&partial.bytes) == Kind::Other;
-            if other {
-                self.not_a_message(direction, run, old, cx);
-            } else {
+            if !other {
                 stream.take(run, room);
+            } else if !self.speaks_http2(direction, run, old, cx) {
+                self.not_a_message(direction, run, old, cx);
             }
             return;
         }
+        // What follows the preface's first line may have come with it.
+        if partial.bytes.starts_with(frames::PREFACE_LINE) && self.speaks_http2(direction, run, old, cx) {
+            return;
+        }
+        let stream = &mut self.streams[direction.index()];
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());
@@ -231,6 +260,39 @@ impl Connection {
                 stream.state = State::SkipHead(EmptyLine::after(&whole.bytes));
             }
         }
+    }
+
+    /// The connection begins with HTTP/2, and goes on with it. `before`: so many bytes of it are kept, those of the run follow.
+    fn speaks_http2(
+        &mut self,
+        direction: Direction,
+        run: &Run<'_>,
+        before: usize,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let stream = &self.streams[direction.index()];
+        if self.request_direction.is_some()
+            || self.number > 0
+            || !(self.fresh[direction.index()] || run.is_start())
+        {
+            return false;
+        }
+        let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
+        let acknowledgement = packet::acknowledgement(run.headers);
+        let requests = if bytes.starts_with(frames::PREFACE_LINE) {
+            direction
+        } else if before == 0 && frames::begins_with_settings(bytes) {
+            direction.reverse()
+        } else {
+            return false;
+        };
+        self.decide_role(requests, direction, &run.begin());
+        let other = &mut self.streams[direction.reverse().index()];
+        if !other.synced && other.base.is_none() {
+            other.base = acknowledgement;
+        }
+        self.begin_http2(requests, if requests == direction { before } else { 0 }, cx);
+        true
     }
 
     /// Behind a head, or a trailer section, that was longer than the limit.
@@ -264,6 +326,8 @@ impl Connection {
         }
         stream.stray = true;
         stream.state = State::Lost;
+        // Where the framing was ambiguous the other reading of it may be the true one, and a body still be open.
+        stream.unproven |= stream.ambiguous;
         // Whatever led here may have swallowed messages.
         stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
     }
@@ -327,15 +391,5 @@ impl Connection {
             facts.anomalies.append_to(&mut exchange.tx.anomalies);
             self.queue_bytes += added;
         }
-    }
-}
-
-/// Where nothing but the bytes tells that a message begins: with a whole start-line, and with a method that is in
-/// wide use, because the rest of a cut token looks like a method too.
-fn begins_message(bytes: &[u8]) -> bool {
-    match head::kind(bytes) {
-        Kind::Response => true,
-        Kind::Request => head::begins_with_known_method(bytes),
-        Kind::Other | Kind::Undecided => false,
     }
 }

@@ -7,7 +7,7 @@ use headtrail_record::transaction::Anomaly;
 pub(crate) struct Anomalies(u16);
 
 /// All that assembly finds; the place of each is its bit.
-const ALL: [Anomaly; 12] = [
+const ALL: [Anomaly; 15] = [
     Anomaly::MalformedHead,
     Anomaly::TooManyLines,
     Anomaly::LengthAndEncoding,
@@ -20,11 +20,18 @@ const ALL: [Anomaly; 12] = [
     Anomaly::UnexpectedResponse,
     Anomaly::OverlapDiffers,
     Anomaly::StrayBytes,
+    Anomaly::PseudoFieldsInvalid,
+    Anomaly::Pushed,
+    Anomaly::FramesInvalid,
 ];
 
 impl Anomalies {
     pub(crate) fn add(&mut self, anomaly: Anomaly) {
         self.0 |= ALL.iter().position(|known| *known == anomaly).map_or(0, |bit| 1 << bit);
+    }
+
+    fn has(self, anomaly: Anomaly) -> bool {
+        ALL.iter().position(|known| *known == anomaly).is_some_and(|bit| self.0 & (1 << bit) != 0)
     }
 
     /// Appends those that `list` has not.
@@ -64,6 +71,13 @@ impl Facts {
             }
             _ => {}
         }
+    }
+
+    /// There is more than one reading of it in use: what follows may be framed differently by those who talk.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.encoding.is_some_and(|chunked| !chunked || self.length.is_some())
+            || self.length_invalid
+            || self.anomalies.has(Anomaly::LengthsDiffer)
     }
 
     fn note_length(&mut self, value: &[u8]) {

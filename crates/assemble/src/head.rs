@@ -209,7 +209,7 @@ fn whole(text: &[u8], start: StartLine, version: u8, headers: &[httparse::Header
         } else {
             span_in(text, header.value)
         };
-        lines.push(Line { name, value });
+        lines.push(Line::new(name, value));
     }
     // The last field line, or the start-line, ends before the empty line.
     bare |= !ends_with_crlf(text, text.len().saturating_sub(if text.ends_with(b"\r\n") { 2 } else { 1 }));
@@ -285,7 +285,7 @@ fn field_line(
         // The fold stays in the value as it is.
         facts.anomalies.add(Anomaly::ObsFold);
         let whole = trimmed(text, last.value.start as usize, end);
-        *last = Line { name: last.name, value: whole };
+        *last = Line::new(last.name, whole);
         return true;
     }
     if lines.len() >= limits.field_lines_max {
@@ -293,8 +293,8 @@ fn field_line(
         return false;
     }
     lines.push(match memchr::memchr(b':', line) {
-        Some(colon) => Line { name: Span::of(at, at + colon), value: trimmed(text, at + colon + 1, end) },
-        None => Line { name: Span::of(at, end), value: Span { start: end as u32, len: 0 } },
+        Some(colon) => Line::new(Span::of(at, at + colon), trimmed(text, at + colon + 1, end)),
+        None => Line::new(Span::of(at, end), Span { start: end as u32, len: 0 }),
     });
     true
 }

@@ -13,7 +13,7 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: HTTP/2, TLS, and what is inside tunnels. A connection that speaks none of HTTP/1 is counted and ignored.
+//! Not here: TLS, and what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;
@@ -24,11 +24,15 @@ mod feed;
 mod forgotten;
 mod framing;
 mod head;
+#[doc(hidden)]
+pub mod hpack;
+mod http2;
 mod limits;
 mod messages;
 mod packet;
 mod pairing;
 mod peers;
+mod proof;
 mod run;
 mod shed;
 mod stream;
@@ -201,7 +205,7 @@ impl Assembler {
     #[must_use]
     pub fn held(&self) -> Messages {
         let mut held = Messages::default();
-        for exchange in self.table.iter().flat_map(|c| c.queue.iter().chain(&c.orphan)) {
+        for exchange in self.table.iter().flat_map(Connection::exchanges) {
             held.add(exchange.tx.request.is_some(), exchange.tx.response.is_some());
         }
         held
@@ -252,7 +256,7 @@ impl Assembler {
     ) -> bool {
         let Some(connection) = self.table.touch(id) else { return false };
         action(connection, &mut self.shared.context(out));
-        if connection.spare_weight() > self.shared.limits.connection_bytes_max {
+        if connection.spare_weight() > connection.bytes_max(&self.shared.limits) {
             connection.shed_transactions(&mut self.shared.context(out));
         }
         let weight = connection.weight();

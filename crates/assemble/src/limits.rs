@@ -24,6 +24,10 @@ pub struct Limits {
     pub held_bytes_max: usize,
     /// Most bytes that one connection holds; then its transactions in progress are given up.
     pub connection_bytes_max: usize,
+    /// Most streams of an HTTP/2 connection that are open; the oldest is then given out without its response.
+    pub streams_max: usize,
+    /// Most bytes that one HTTP/2 connection holds; then its transactions in progress are given up.
+    pub http2_connection_bytes_max: usize,
     /// Most early segments that wait for their connection; the oldest is then given out as a connection of its own.
     pub early_segments_max: usize,
     /// Age at which an early segment is given out as a connection of its own, nanoseconds.
@@ -55,6 +59,8 @@ impl Default for Limits {
             probation_ns: SECOND_NS,
             held_bytes_max: 96 * 1024 * 1024,
             connection_bytes_max: 4 * 1024 * 1024,
+            streams_max: 16_384,
+            http2_connection_bytes_max: 32 * 1024 * 1024,
             early_segments_max: 4096,
             early_age_ns_max: 5 * SECOND_NS,
             peers_max: 16_384,

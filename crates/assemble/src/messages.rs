@@ -11,7 +11,10 @@ use crate::connection::{Connection, Context};
 use crate::feed::Came;
 use crate::framing::{Body, request_body, response_body};
 use crate::head::{self, Head, Kind};
+use crate::http2;
+use crate::packet;
 use crate::pairing::{Exchange, Target};
+use crate::proof::Turn;
 use crate::run::{Begin, distance};
 use crate::stream::State;
 use crate::weight::{self, EXCHANGE_BYTES};
@@ -55,6 +58,7 @@ impl Connection {
             cx.counters.stray_bytes += head.text.len() as u64;
             let stream = &mut self.streams[index];
             stream.stray = true;
+            stream.unproven |= stream.ambiguous;
             stream.state = State::Lost;
             stream.gap = stream.gap.or(Some(IncompleteReason::Gap));
             return;
@@ -72,6 +76,7 @@ impl Connection {
         if std::mem::take(&mut stream.overlap_differs) {
             named.add(Anomaly::OverlapDiffers);
         }
+        stream.ambiguous = head.facts.is_ambiguous();
         let mut head = head;
         head.facts.anomalies = named;
         if is_request {
@@ -81,7 +86,7 @@ impl Connection {
         }
     }
 
-    fn decide_role(&mut self, requests: Direction, direction: Direction, begin: &Begin) {
+    pub(crate) fn decide_role(&mut self, requests: Direction, direction: Direction, begin: &Begin) {
         self.request_direction = Some(requests);
         if let Some((from, to)) = endpoints(begin.headers.as_slice()) {
             let client_sent = requests == direction;
@@ -90,7 +95,7 @@ impl Connection {
         }
     }
 
-    fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
+    pub(crate) fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
         let number = self.number;
         self.number = self.number.wrapping_add(1);
         self.queue_bytes += EXCHANGE_BYTES;
@@ -110,6 +115,8 @@ impl Connection {
                 peer_process: None,
                 incomplete: Vec::new(),
                 anomalies: Vec::new(),
+                stream: None,
+                reset: None,
             },
             request_done: false,
             response_done: false,
@@ -160,18 +167,22 @@ impl Connection {
         exchange.tx.request = Some(self.message(head, begin));
         self.queue.push_back(exchange);
         cx.counters.started.requests += 1;
-        if direction == Direction::Egress
-            && let Some(process) = self.process
-            && !std::mem::replace(&mut self.told_as_peer, true)
-        {
-            // The server end may be on this host too, and its record is the one that is kept.
-            let sequence = self.first_request.unwrap_or_default();
-            cx.peers.add(self.netns, self.source, self.destination, sequence, process);
-        }
+        self.tell_peers(direction, cx);
         self.after_head(direction, body, came, time_ns, cx);
         if connect && came == Came::Whole {
             // What follows is HTTP only if the answer is a refusal (RFC 9110, 9.3.6).
             self.streams[index].state = State::Tunnel;
+        }
+    }
+
+    /// The server end may be on this host too, and its record is the one that is kept.
+    pub(crate) fn tell_peers(&mut self, requests: Direction, cx: &mut Context<'_>) {
+        if requests == Direction::Egress
+            && let Some(process) = self.process
+            && !std::mem::replace(&mut self.told_as_peer, true)
+        {
+            let sequence = self.first_request.unwrap_or_default();
+            cx.peers.add(self.netns, self.source, self.destination, sequence, process);
         }
     }
 
@@ -339,7 +350,12 @@ impl Connection {
     ) {
         let alone = self.orphan.is_some();
         let stream = &mut self.streams[direction.index()];
-        if alone && time_ns.is_none() && stream.next == acknowledged && stream.body_untouched() {
+        if alone
+            && !self.pipelined
+            && time_ns.is_none()
+            && stream.next == acknowledged
+            && stream.body_untouched()
+        {
             // The client goes on without the body that the response announces: it had asked for the head.
             stream.octets = Some(0);
             self.complete(direction, None, cx);
@@ -355,7 +371,7 @@ impl Connection {
         }
     }
 
-    fn message(&mut self, head: Head, begin: Begin) -> Message {
+    pub(crate) fn message(&mut self, head: Head, begin: Begin) -> Message {
         let message = Message {
             text: head.text,
             start: head.start,
@@ -445,10 +461,15 @@ impl Connection {
             Side::Response => {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
+                let acknowledged = packet::acknowledgement(message.headers.as_slice());
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
                 let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
+                self.turn = acknowledged.filter(|_| whole).map(|acknowledged| Turn { end, acknowledged });
                 if self.orphan.is_none() {
                     self.last_response_end = whole.then_some(end);
+                }
+                if tunnel && self.orphan.is_none() && self.goes_on_with_http2(direction.reverse(), cx) {
+                    return;
                 }
                 if tunnel {
                     self.become_tunnel(cx);
@@ -466,6 +487,26 @@ impl Connection {
         self.pump(cx);
     }
 
+    /// The response at the front says that HTTP/2 follows: its request is the one of stream 1 (RFC 7540, 3.2).
+    fn goes_on_with_http2(&mut self, requests: Direction, cx: &mut Context<'_>) -> bool {
+        let upgrades = |e: &Exchange| e.request_done && e.tx.response.as_ref().is_some_and(http2::upgrades);
+        if self.queue.len() != 1 || !self.queue.front().is_some_and(|e| upgrades(e)) {
+            return false;
+        }
+        let Some(mut exchange) = self.queue.pop_front() else { return false };
+        if let Some(response) = exchange.tx.response.take() {
+            cx.counters.started.responses -= 1;
+            self.queue_bytes += weight::interim(&response) - weight::message(&response);
+            exchange.tx.interim.push(response);
+        }
+        exchange.response_done = false;
+        self.begin_http2(requests, 0, cx);
+        if let Some(http2) = &mut self.http2 {
+            http2.upgraded(requests, exchange);
+        }
+        true
+    }
+
     /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6).
     fn become_tunnel(&mut self, cx: &mut Context<'_>) {
         cx.counters.tunnels += 1;
@@ -474,6 +515,7 @@ impl Connection {
             stream.state = State::Tunnel;
             stream.held = None;
             stream.partial = None;
+            stream.candidate = None;
         }
         if let Some(front) = self.queue.front_mut() {
             front.request_done = true;

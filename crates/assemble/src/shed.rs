@@ -133,13 +133,14 @@ impl Assembler {
 
 impl Connection {
     fn waits_for_order(&self) -> bool {
-        self.streams.iter().any(|stream| stream.held.is_some())
+        self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
     }
 
     /// Holes are named gaps, and what is held back behind them is read.
     pub(crate) fn shed_order(&mut self, cx: &mut Context<'_>) {
         for direction in [Direction::Ingress, Direction::Egress] {
             cx.counters.shed.order += u64::from(self.streams[direction.index()].held.is_some());
+            self.drop_candidate(direction, cx);
             while self.streams[direction.index()].held.is_some() {
                 self.resolve_for(MEMORY, direction, cx);
                 self.drain(direction, cx);
@@ -150,6 +151,7 @@ impl Connection {
     /// Gives out what is in progress. The framing goes on: what follows is told from what was given up.
     pub(crate) fn shed_transactions(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         // What a CONNECT begins is not known before its answer: such a connection goes whole, or stays.
         if !self.queue.iter().any(|exchange| exchange.connect) {
             self.shed_queue(cx);
@@ -160,6 +162,7 @@ impl Connection {
     /// Gives out all, before the connection is given up.
     pub(crate) fn shed_all(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         self.shed_queue(cx);
     }
 
@@ -244,8 +247,7 @@ impl Connection {
         let Some(requests) = self.request_direction else { return };
         let stream = &mut self.streams[requests.reverse().index()];
         if stream.state != State::Tunnel {
-            stream.gap = stream.gap.or(Some(MEMORY));
-            stream.state = State::Lost;
+            stream.lose(MEMORY);
         }
     }
 
@@ -265,8 +267,7 @@ impl Connection {
         let stream = &mut self.streams[direction.index()];
         stream.partial = None;
         if stream.state != State::Tunnel {
-            stream.gap = stream.gap.or(Some(MEMORY));
-            stream.state = State::Lost;
+            stream.lose(MEMORY);
             stream.next = next;
         }
     }

@@ -9,6 +9,7 @@ use headtrail_record::transaction::IncompleteReason;
 use crate::chunked::Walk;
 use crate::framing::Body;
 use crate::limits::Limits;
+use crate::proof::Candidate;
 use crate::run::{Begin, Piece, Run, distance};
 use crate::weight::{self, ALLOCATION_BYTES};
 
@@ -33,6 +34,8 @@ pub(crate) enum State {
     Lost,
     /// Not HTTP any more.
     Tunnel,
+    /// One of HTTP/2, of which `http2` keeps the place.
+    Frames,
 }
 
 /// How much of LF [CR] LF has been seen.
@@ -100,6 +103,14 @@ pub(crate) struct Stream {
     pub(crate) held: Option<Box<Held>>,
     /// A body's end that was told before the body's head was read: sequence number, octets, time.
     pub(crate) body_end: Option<(u32, u64, u64)>,
+    /// What the next bytes are is not known, and they may be those of a body: looks prove nothing.
+    pub(crate) unproven: bool,
+    /// The framing of the last message may be read in more than one way.
+    pub(crate) ambiguous: bool,
+    /// Bytes that are a message if the other direction answers them.
+    pub(crate) candidate: Option<Box<Candidate>>,
+    /// How much of the other direction the last packet acknowledges.
+    pub(crate) acknowledges: Option<u32>,
     /// Bytes before the next message are missing: why.
     pub(crate) gap: Option<IncompleteReason>,
     /// The body that follows a head whose rest is skipped.
@@ -128,6 +139,10 @@ impl Stream {
             partial: None,
             held: None,
             body_end: None,
+            unproven: false,
+            ambiguous: false,
+            candidate: None,
+            acknowledges: None,
             gap: None,
             after_skip: None,
             packet_end: 0,
@@ -140,7 +155,7 @@ impl Stream {
 
     /// A message is being read of which the head is whole.
     pub(crate) fn in_body(&self) -> bool {
-        !matches!(self.state, State::Boundary | State::Head | State::Lost | State::Tunnel)
+        !matches!(self.state, State::Boundary | State::Head | State::Lost | State::Tunnel | State::Frames)
     }
 
     /// A head has ended that announces a body, of which nothing has come yet.
@@ -149,6 +164,28 @@ impl Stream {
             State::Length { remaining } => self.octets == Some(remaining),
             State::Chunked(walk) => walk == Walk::new(),
             State::Close => self.octets == Some(0),
+            _ => false,
+        }
+    }
+
+    /// Bytes are missing, or were not understood: where the next message begins must be proved.
+    pub(crate) fn lose(&mut self, reason: IncompleteReason) {
+        self.gap = self.gap.or(Some(reason));
+        self.unproven = true;
+        self.state = State::Lost;
+    }
+
+    /// A message begins with the next byte.
+    pub(crate) fn found(&mut self) {
+        self.unproven = false;
+        self.state = State::Boundary;
+    }
+
+    /// The next bytes may be those of a body whose end is not known.
+    pub(crate) fn may_be_body(&self) -> bool {
+        match self.state {
+            State::Lost => self.unproven,
+            State::Close => self.octets.is_none(),
             _ => false,
         }
     }
@@ -263,6 +300,6 @@ impl Stream {
                 + held.pieces.len() * ALLOCATION_BYTES
                 + held.bytes
         });
-        partial + held
+        partial + held + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
     }
 }

@@ -215,7 +215,7 @@ proptest! {
 
     #[test]
     fn losses_never_make_a_wrong_pair(
-        script in script(true, false), cuts in cuts(), choices in vec(0u8..8, 1..2),
+        script in script(true, true), cuts in cuts(), choices in vec(0u8..8, 1..2),
         losses in vec(prop::bool::weighted(0.15), 1..60), told in any::<bool>(), raw_mode in any::<bool>(),
     ) {
         let streams = script.streams();

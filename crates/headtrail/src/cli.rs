@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Shows each HTTP request and its response as it happens; nothing is stored
     Watch(Watch),
+    /// Shows each HTTP request and its response that is in a capture file
+    Read(Read),
     /// Tells what works on this host, and why not
     Doctor,
     /// Prints what is in the journal
@@ -293,6 +295,26 @@ pub(crate) struct Watch {
     /// Which connections to watch; all when left out
     #[arg(value_name = "FILTER", trailing_var_arg = true)]
     pub(crate) filter: Vec<String>,
+}
+
+/// `headtrail read`
+#[derive(Args)]
+#[command(
+    after_help = "No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records."
+)]
+pub(crate) struct Read {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Show all field lines and the TCP/IP elements (text form)
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// A fingerprint key of the daemon; without it a key is made for this run alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fingerprint_key: Option<PathBuf>,
+    /// A file in the format pcap or pcapng, compressed by gzip or zstd or not; '-' is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// `headtrail status`

@@ -71,6 +71,12 @@ fn read(path: &Path) -> Result<[u8; 32], String> {
     Ok(secret)
 }
 
+/// A key that a daemon made; its id is in the name of its file.
+pub(crate) fn from_file(path: &Path) -> Result<FingerprintKey, String> {
+    let id = path.file_name().and_then(|name| id_of(name.to_str()?)).unwrap_or(0);
+    Ok(FingerprintKey { id, secret: read(path)? })
+}
+
 /// The folder of the keys, made if there is none.
 fn folder_in(data_dir: &Path) -> Result<PathBuf, String> {
     let folder = data_dir.join("keys");

@@ -20,6 +20,7 @@ mod notify;
 #[cfg(test)]
 mod planted_tests;
 mod processes;
+mod read;
 mod recorder;
 mod run;
 mod sandbox;
@@ -27,6 +28,7 @@ mod setup;
 mod ship;
 mod ships;
 mod signals;
+mod sink;
 mod snapshot;
 mod status;
 mod summary;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(options) => run::run(&options),
         Command::Watch(options) => watch::run(&options),
+        Command::Read(options) => read::run(&options),
         Command::Journal(options) => journal_cat::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Doctor => doctor::run(),

@@ -248,7 +248,10 @@ fn shifted(unix_ns: u64, offset_s: i32) -> u64 {
 /// Host and target in one, as one would type it.
 fn location(request: &Message) -> Vec<u8> {
     let target = request.target().unwrap_or_default();
-    let host = request.lines().find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map(|(_, value)| value);
+    let host = request
+        .lines()
+        .find(|(name, _)| *name == b":authority" || name.eq_ignore_ascii_case(b"host"))
+        .map(|(_, value)| value);
     match host {
         Some(host) if target.starts_with(b"/") => [host, target].concat(),
         Some(host) if target == b"*" => [host, b" *"].concat(),
@@ -419,6 +422,7 @@ fn write_message(pen: &mut Pen<'_>, mark: char, message: &Message, from: Endpoin
     let version: &[u8] = match message.version {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
+        Version::Http2 => b"HTTP/2",
         Version::Unknown(_) => b"HTTP/?",
     };
     match message.start {

@@ -22,7 +22,7 @@ fn message(start: &[&[u8]], status: Option<u16>, lines: Lines) -> Message {
         None => StartLine::Request { method: push(start[0]), target: push(start[1]) },
         Some(status) => StartLine::Status { status, reason: push(start[0]) },
     };
-    let lines = lines.iter().map(|(name, value)| Line { name: push(name), value: push(value) }).collect();
+    let lines = lines.iter().map(|(name, value)| Line::new(push(name), push(value))).collect();
     let mut headers = vec![0x45, 0, 0, 52, 0x12, 0x67, 0x40, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1];
     headers.extend([0xc8, 0x22, 0x23, 0x78, 0, 0, 3, 0xe8, 0, 0, 0x13, 0x88, 0x80, 0x18, 2, 0, 0, 0, 0, 0]);
     headers.extend([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]);
@@ -59,6 +59,8 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 

@@ -3,7 +3,7 @@
 //! A batch is read from the ring, its transactions are written, and only then its space is given back to the kernel: what
 //! standard output does not take in time stays in the ring, and what no longer fits is counted.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use headtrail_assemble::{Assembler, Limits};
@@ -11,74 +11,25 @@ use headtrail_capture::filter::Filter;
 use headtrail_capture::{Capture, Options};
 use headtrail_record::ecs;
 use headtrail_record::event::Event;
-use headtrail_record::json::{self, Context};
-use headtrail_record::redact::{Policy, Redactor};
-use headtrail_record::transaction::RawTransaction;
+use headtrail_record::json;
 
 use crate::cli::{self, Format};
 use crate::exit::Failure;
 use crate::key;
 use crate::losses::Told;
-use crate::processes::ProcessTable;
 use crate::signals::Signals;
+use crate::sink::Sink;
 use crate::summary::Counts;
 use crate::text;
 
 /// Ring bytes that are read before they are given back.
 const BATCH_BYTES: usize = 1 << 20;
-/// Output bytes that are gathered before they are written.
-const OUTPUT_BYTES: usize = 256 * 1024;
 /// Longest sleep without traffic.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Between two looks at time-outs.
 const TICK_NS: u64 = 100_000_000;
 /// Between two looks at losses.
 const LOSS_INTERVAL_NS: u64 = 1_000_000_000;
-
-/// Redacts transactions and writes them.
-struct Sink {
-    format: Format,
-    redactor: Redactor,
-    processes: ProcessTable,
-    run: u64,
-    text: text::Style,
-    out: Vec<u8>,
-    /// Standard output is gone.
-    failed: Option<io::Error>,
-}
-
-impl Sink {
-    fn take(&mut self, raw: RawTransaction) {
-        if self.failed.is_some() {
-            return;
-        }
-        for process in raw.process.iter().chain(&raw.peer_process) {
-            self.processes.learn(process);
-        }
-        let transaction = self.redactor.redact(raw);
-        let context = Context { run: self.run, processes: &self.processes };
-        match self.format {
-            Format::Json => json::write_transaction(&mut self.out, &transaction, &context),
-            Format::Ecs => ecs::write_transaction(&mut self.out, &transaction, &context),
-            Format::Text => text::write_transaction(&mut self.out, &transaction, &context, &self.text),
-        }
-        if self.out.len() >= OUTPUT_BYTES {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.out.is_empty() || self.failed.is_some() {
-            return;
-        }
-        // Not through the line buffer of `Stdout`, which would copy it all once more.
-        let mut stdout = io::stdout().lock();
-        if let Err(error) = stdout.write_all(&self.out).and_then(|()| stdout.flush()) {
-            self.failed = Some(error);
-        }
-        self.out.clear();
-    }
-}
 
 /// Writes a loss record for each reason whose count has grown.
 fn tell(told: &mut Told, sink: &mut Sink, counts: &Counts, now_ns: u64) {
@@ -120,15 +71,7 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
         }
     };
     let mut assembler = Assembler::new(Limits::default());
-    let mut sink = Sink {
-        format: options.format,
-        redactor: Redactor::new(fingerprint_key, Policy::default()),
-        processes: ProcessTable::default(),
-        run: key::run_id().map_err(Failure::refused)?,
-        text: text::Style::new(options.verbose, colour(), width()),
-        out: Vec::with_capacity(OUTPUT_BYTES * 2),
-        failed: None,
-    };
+    let mut sink = Sink::new(options.format, options.verbose, fingerprint_key)?;
     for feature in capture.features() {
         if let Some(why) = &feature.off_because {
             eprintln!("headtrail: without {} ({why})", feature.gives);
@@ -172,12 +115,7 @@ pub(crate) fn run(options: &cli::Watch) -> Result<(), Failure> {
     tell(&mut told, &mut sink, &last, capture.now_ns());
     sink.flush();
     eprint!("{}", last.report());
-    match sink.failed {
-        // Whoever read us has enough.
-        Some(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        Some(error) => Err(Failure::output(error)),
-        None => Ok(()),
-    }
+    sink.end()
 }
 
 /// One batch. Returns whether there was anything.
@@ -195,21 +133,4 @@ fn step(capture: &mut Capture, assembler: &mut Assembler, sink: &mut Sink) -> bo
     sink.flush();
     capture.release();
     had
-}
-
-/// Colours are for terminals, and not for those who said no (no-color.org).
-fn colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-}
-
-/// Columns of the terminal; None where there is none.
-fn width() -> Option<usize> {
-    let stdout = io::stdout();
-    if !stdout.is_terminal() {
-        return None;
-    }
-    rustix::termios::tcgetwinsize(&stdout)
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|&columns| columns > 0)
 }

@@ -29,7 +29,7 @@ fn message(head: &str) -> Message {
             });
         } else if let Some(colon) = line.find(": ") {
             let name = Span::of(at, at + colon);
-            lines.push(Line { name, value: Span::of(at + colon + 2, at + line.len()) });
+            lines.push(Line::new(name, Span::of(at + colon + 2, at + line.len())));
         }
         at += line.len() + 2;
     }
@@ -70,6 +70,8 @@ fn transaction(request: &str) -> RawTransaction {
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 

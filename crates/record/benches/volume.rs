@@ -52,7 +52,7 @@ fn message(start: &str, lines: &[(&str, &str)]) -> Message {
         Some((method, target)) => StartLine::Request { method: push(method), target: push(target) },
         None => StartLine::Status { status: 200, reason: push(start) },
     };
-    let lines = lines.iter().map(|(name, value)| Line { name: push(name), value: push(value) }).collect();
+    let lines = lines.iter().map(|(name, value)| Line::new(push(name), push(value))).collect();
     Message {
         text,
         start,
@@ -105,6 +105,8 @@ fn transaction() -> RawTransaction {
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 

@@ -19,7 +19,9 @@
 use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
-use crate::json::{Context, process_name, push_volume, side_name, write_connection_id, write_transaction_id};
+use crate::json::{
+    Context, process_name, push_reset, push_volume, side_name, write_connection_id, write_transaction_id,
+};
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
 use crate::json_text::{
@@ -263,6 +265,10 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     out.extend_from_slice(b"\",\"role\":");
     push_str(out, &facts.role.name());
     out.extend_from_slice(b",\"phase\":\"whole\"");
+    if let Some(stream) = facts.stream {
+        out.extend_from_slice(b",\"stream\":");
+        push_number(out, stream);
+    }
     if let Some(request) = &facts.request {
         out.extend_from_slice(b",\"request\":");
         push_own_message(out, request);
@@ -309,6 +315,9 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     if !facts.anomalies.is_empty() {
         out.extend_from_slice(b",\"anomalies\":");
         push_list(out, facts.anomalies.iter().map(|a| a.name()));
+    }
+    if let Some(reset) = &facts.reset {
+        push_reset(out, reset);
     }
     push_volume(out, t);
     out.push(b'}');

@@ -137,6 +137,12 @@ fn documents() -> Vec<Value> {
     (r6.headers, r6.frame) = (v6.headers, Some(5));
     let mut swapped = transaction(Some(v6), Some(r6));
     swapped.inner.peer_process = full().inner.process;
+    swapped.inner.stream = Some(7);
+    swapped.inner.reset = Some(crate::transaction::Reset {
+        by: crate::transaction::Side::Request,
+        error_code: 8,
+        goaway: false,
+    });
     swapped.sample_rate = crate::volume::Rate::new(0.25).unwrap();
     swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! The target of a request as the schema's `url`.
 
 use crate::json_text::{Charset, push_escaped, push_number, push_string};
-use crate::transaction::Message;
+use crate::transaction::{Message, Version};
 
 /// The parts of a target and its Host line that are known; see RFC 9112, 3.2 for the four forms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,8 +55,10 @@ pub(crate) fn push_url(out: &mut Vec<u8>, request: &Message) {
 
 /// The Host line, if there is exactly one: of several, which one counts is not to be known.
 fn host(request: &Message) -> Option<&[u8]> {
-    let mut hosts = request.lines().filter(|(name, _)| name.eq_ignore_ascii_case(b"host"));
-    hosts.next().filter(|_| hosts.next().is_none()).map(|(_, value)| value)
+    let is_host = |name: &[u8]| name == b":authority" || name.eq_ignore_ascii_case(b"host");
+    let mut hosts = request.lines().filter(|(name, _)| is_host(name)).map(|(_, value)| value);
+    // HTTP/2 may say it twice (RFC 9113, 8.3.1).
+    hosts.next().filter(|host| hosts.all(|other| other == *host && request.version == Version::Http2))
 }
 
 fn parts<'a>(method: &[u8], target: &'a [u8], host: Option<&'a [u8]>) -> Parts<'a> {

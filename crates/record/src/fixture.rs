@@ -25,7 +25,7 @@ fn push(text: &mut Vec<u8>, bytes: &[u8]) -> Span {
 }
 
 fn spans(text: &mut Vec<u8>, lines: Lines) -> Vec<Line> {
-    lines.iter().map(|(name, value)| Line { name: push(text, name), value: push(text, value) }).collect()
+    lines.iter().map(|(name, value)| Line::new(push(text, name), push(text, value))).collect()
 }
 
 fn message(start: impl FnOnce(&mut Vec<u8>) -> StartLine, lines: Lines, trailers: Lines) -> Message {
@@ -88,6 +88,8 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     };
     Transaction {
         inner,

@@ -14,7 +14,7 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
     push_optional_number, push_optional_str, push_str, push_string, push_time,
 };
-use crate::transaction::{Line, Message, Process, RawTransaction, Side, Span, StartLine, Transaction};
+use crate::transaction::{Line, Message, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction};
 
 pub use crate::json_records::{
     write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
@@ -103,7 +103,9 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
         }
         None => out.extend_from_slice(b"null"),
     }
-    out.extend_from_slice(b",\"stream\":null,\"request\":");
+    out.extend_from_slice(b",\"stream\":");
+    push_optional_number(out, facts.stream);
+    out.extend_from_slice(b",\"request\":");
     push_message(out, facts.request.as_ref());
     out.extend_from_slice(b",\"interim\":[");
     let mut first = true;
@@ -130,8 +132,22 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");
     push_list(out, facts.anomalies.iter().map(|a| a.name()));
+    if let Some(reset) = &facts.reset {
+        push_reset(out, reset);
+    }
     push_volume(out, t);
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends the end of a stream before its time, which few have.
+pub(crate) fn push_reset(out: &mut Vec<u8>, reset: &Reset) {
+    out.extend_from_slice(b",\"reset\":{\"by\":");
+    push_str(out, side_name(reset.by));
+    out.extend_from_slice(b",\"error\":");
+    push_str(out, &reset.error());
+    out.extend_from_slice(b",\"goaway\":");
+    push_bool(out, reset.goaway);
+    out.push(b'}');
 }
 
 /// Appends what the settings of the volume did to the record, each only if they did: those who set nothing pay nothing.
@@ -175,6 +191,7 @@ fn push_message(out: &mut Vec<u8>, message: Option<&Message>) {
     }
     out.extend_from_slice(b",\"lines\":");
     push_lines(out, message, &message.lines, charset);
+    push_never_indexed(out, &message.lines);
     out.extend_from_slice(b",\"latin1\":");
     push_bool(out, charset == Charset::Latin1);
     out.extend_from_slice(b",\"trailers\":");
@@ -199,24 +216,40 @@ fn push_interim(out: &mut Vec<u8>, message: &Message) {
     out.push(b'}');
 }
 
-/// Appends field lines as `[["Host","example.org"],…]`.
+/// Appends field lines as `[["Host","example.org"],…]`; what was never seen of one is null.
 fn push_lines(out: &mut Vec<u8>, message: &Message, lines: &[Line], charset: Charset) {
-    let push = |out: &mut Vec<u8>, span: Span| push_escaped(out, message.bytes(span), charset);
-    let Some((first, rest)) = lines.split_first() else {
-        out.extend_from_slice(b"[]");
-        return;
+    let push = |out: &mut Vec<u8>, span: Span| {
+        if span.is_unseen() {
+            out.extend_from_slice(b"null");
+        } else {
+            out.push(b'"');
+            push_escaped(out, message.bytes(span), charset);
+            out.push(b'"');
+        }
     };
-    out.extend_from_slice(b"[[\"");
-    push(out, first.name);
-    out.extend_from_slice(b"\",\"");
-    push(out, first.value);
-    for line in rest {
-        out.extend_from_slice(b"\"],[\"");
+    out.push(b'[');
+    for (i, line) in lines.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b"[" } else { b",[" });
         push(out, line.name);
-        out.extend_from_slice(b"\",\"");
+        out.push(b',');
         push(out, line.value);
+        out.push(b']');
     }
-    out.extend_from_slice(b"\"]]");
+    out.push(b']');
+}
+
+/// Appends the places of the lines that their sender wants in no table, where there are such.
+fn push_never_indexed(out: &mut Vec<u8>, lines: &[Line]) {
+    if !lines.iter().any(|line| line.never_indexed) {
+        return;
+    }
+    out.extend_from_slice(b",\"never_indexed\":[");
+    let mut first = true;
+    for (i, _) in lines.iter().enumerate().filter(|(_, line)| line.never_indexed) {
+        comma(out, &mut first);
+        push_number(out, i as u64);
+    }
+    out.push(b']');
 }
 
 fn push_timing(out: &mut Vec<u8>, t: &Transaction) {

@@ -151,11 +151,26 @@ fn bytes_of_no_string_do_not_decide_the_charset() {
 #[test]
 fn spans_beyond_the_text_are_empty_and_harmless() {
     let mut r = request(b"GET", b"/", &[(b"A", b"b")], &[]);
-    r.lines.push(Line {
-        name: Span { start: 4, len: u32::MAX },
-        value: Span { start: u32::MAX, len: u32::MAX },
-    });
+    r.lines.push(Line::new(Span { start: 4, len: u32::MAX }, Span { start: u32::MAX, len: u32::MAX }));
     assert_eq!(parsed(&transaction(Some(r), None))["request"]["lines"], json!([["A", "b"], ["", ""]]));
+}
+
+#[test]
+fn http_2_tells_the_stream_and_what_is_unseen() {
+    let mut r = request(b"GET", b"/", &[(b":method", b"GET"), (b"cookie", b"a"), (b"x", b"y")], &[]);
+    r.version = crate::transaction::Version::Http2;
+    r.lines[1].never_indexed = true;
+    r.lines[2].name = Span::UNSEEN;
+    r.lines.push(Line::new(Span::UNSEEN, Span::UNSEEN));
+    let mut t = transaction(Some(r), None);
+    t.inner.stream = Some(5);
+    t.inner.reset = Some(crate::transaction::Reset { by: Side::Response, error_code: 0x7, goaway: true });
+    let t = parsed(&t);
+    assert_eq!((&t["protocol"], &t["stream"]), (&json!("http/2"), &json!(5)));
+    let lines = json!([[":method", "GET"], ["cookie", "a"], [null, "y"], [null, null]]);
+    assert_eq!(t["request"]["lines"], lines);
+    assert_eq!(t["request"]["never_indexed"], json!([1]));
+    assert_eq!(t["reset"], json!({"by": "response", "error": "REFUSED_STREAM", "goaway": true}));
 }
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::event::Endpoint;
 use crate::printable::is_hidden;
 use crate::time::write_rfc3339;
-use crate::transaction::{Line, Message, Span, StartLine};
+use crate::transaction::{Message, Span, StartLine};
 
 /// How the bytes of a message are read as text. One for all strings of a message, so that a reader who knows
 /// `latin1` can restore every byte.
@@ -34,7 +34,7 @@ impl Charset {
             StartLine::Status { reason, .. } => [reason, Span::default()],
         };
         let lines = message.lines.iter().chain(&message.trailers);
-        let mut spans = start.into_iter().chain(lines.flat_map(|&Line { name, value }| [name, value]));
+        let mut spans = start.into_iter().chain(lines.flat_map(|line| [line.name, line.value]));
         if spans.all(|span| std::str::from_utf8(message.bytes(span)).is_ok()) {
             Self::Utf8
         } else {

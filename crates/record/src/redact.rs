@@ -87,7 +87,7 @@ struct Name {
 
 /// A line that is left out, until it is.
 const LEFT_OUT: Line =
-    Line { name: Span { start: u32::MAX, len: u32::MAX }, value: Span { start: u32::MAX, len: u32::MAX } };
+    Line::new(Span { start: u32::MAX, len: u32::MAX }, Span { start: u32::MAX, len: u32::MAX });
 
 /// All of a line is left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -371,7 +371,11 @@ impl Redactor {
         }
         let secret = matches!(class, Class::Secret | Class::Cookie | Class::SetCookie);
         (
-            Line { name: name_span, value: value_span },
+            Line {
+                name: if line.name.is_unseen() { Span::UNSEEN } else { name_span },
+                value: if line.value.is_unseen() { Span::UNSEEN } else { value_span },
+                never_indexed: line.never_indexed,
+            },
             secret || name_touched || (after_secret && value.is_empty()),
         )
     }

@@ -35,6 +35,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// Stands for bytes that were never seen: a reference into a table whose entry is unknown (RFC 7541, 2.3.2).
+    pub const UNSEEN: Self = Self { start: u32::MAX, len: 0 };
+
+    /// Its bytes were never seen, which is something else than empty.
+    #[must_use]
+    pub fn is_unseen(self) -> bool {
+        self == Self::UNSEEN
+    }
+
     /// The span of `start..end`.
     #[must_use]
     pub fn of(start: usize, end: usize) -> Self {
@@ -56,6 +65,16 @@ pub struct Line {
     pub name: Span,
     /// Field value.
     pub value: Span,
+    /// Its sender wants no table to hold it, as it may be a secret (RFC 7541, 6.2.3).
+    pub never_indexed: bool,
+}
+
+impl Line {
+    /// A line of a name and a value.
+    #[must_use]
+    pub const fn new(name: Span, value: Span) -> Self {
+        Self { name, value, never_indexed: false }
+    }
 }
 
 /// The start-line of a message (RFC 9112, 2.1).
@@ -85,6 +104,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -96,6 +117,7 @@ impl Version {
         match self {
             Self::Http10 => "1.0".into(),
             Self::Http11 => "1.1".into(),
+            Self::Http2 => "2".into(),
             Self::Unknown(number) => unknown(number),
         }
     }
@@ -296,6 +318,12 @@ pub enum Anomaly {
     OverlapDiffers,
     /// Bytes between messages that belong to none.
     StrayBytes,
+    /// Pseudo-fields that are missing, twice, unknown or behind others (RFC 9113, 8.3).
+    PseudoFieldsInvalid,
+    /// The request was promised by the server, and not sent by the client (RFC 9113, 8.4).
+    Pushed,
+    /// Frames that RFC 9113 does not allow in that place.
+    FramesInvalid,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -317,6 +345,9 @@ impl Anomaly {
             Self::UnexpectedResponse => "unexpected_response",
             Self::OverlapDiffers => "overlap_differs",
             Self::StrayBytes => "stray_bytes",
+            Self::PseudoFieldsInvalid => "pseudo_fields_invalid",
+            Self::Pushed => "pushed",
+            Self::FramesInvalid => "frames_invalid",
             Self::Unknown(number) => return unknown(number),
         })
     }
@@ -368,6 +399,48 @@ pub struct RawTransaction {
     pub incomplete: Vec<Incomplete>,
     /// Named oddities.
     pub anomalies: Vec<Anomaly>,
+    /// HTTP/2 stream.
+    pub stream: Option<u32>,
+    /// One end gave it up (HTTP/2).
+    pub reset: Option<Reset>,
+}
+
+/// The end of a stream before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reset {
+    /// Which end: that of requests or that of responses.
+    pub by: Side,
+    /// Error code (RFC 9113, 7).
+    pub error_code: u32,
+    /// By GOAWAY, which says that it was not processed (RFC 9113, 6.8), and not by RST_STREAM.
+    pub goaway: bool,
+}
+
+/// Names of the error codes from 0 on (RFC 9113, 7).
+const ERROR_CODES: [&str; 14] = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+];
+
+impl Reset {
+    /// Name of the error code; a number where it has none.
+    #[must_use]
+    pub fn error(&self) -> Text {
+        let known = ERROR_CODES.get(self.error_code as usize);
+        known.map_or_else(|| unknown(self.error_code), |name| Text::Borrowed(name))
+    }
 }
 
 impl fmt::Debug for RawTransaction {

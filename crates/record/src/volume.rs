@@ -280,7 +280,12 @@ impl<'a> Facts<'a> {
                     let named = &self.target[authority];
                     &named[memchr::memrchr(b'@', named).map_or(0, |at| at + 1)..]
                 }
-                None => request.lines().find(|(name, _)| name.eq_ignore_ascii_case(b"host"))?.1,
+                None => {
+                    request
+                        .lines()
+                        .find(|(name, _)| *name == b":authority" || name.eq_ignore_ascii_case(b"host"))?
+                        .1
+                }
             };
             // The colons of an IPv6 address stand in brackets.
             let port = memchr::memrchr(b':', named).filter(|at| !named[*at..].contains(&b']'));

@@ -53,8 +53,7 @@ fn written(first: [&[u8]; 2], lines: &[(Vec<u8>, Vec<u8>)], in_trailers: bool) -
     } else {
         StartLine::Request { method: put(first[0], b" "), target: put(first[1], b" HTTP/1.1\r\n") }
     };
-    let lines: Vec<_> =
-        lines.iter().map(|(n, v)| Line { name: put(n, b": "), value: put(v, b"\r\n") }).collect();
+    let lines: Vec<_> = lines.iter().map(|(n, v)| Line::new(put(n, b": "), put(v, b"\r\n"))).collect();
     if in_trailers {
         message(text, start, Vec::new(), lines)
     } else {
@@ -79,6 +78,8 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 
@@ -335,7 +336,7 @@ proptest! {
         } else {
             StartLine::Request { method: spans[0], target: spans[1] }
         };
-        let lines: Vec<_> = spans.chunks_exact(2).map(|s| Line { name: s[0], value: s[1] }).collect();
+        let lines: Vec<_> = spans.chunks_exact(2).map(|s| Line::new(s[0], s[1])).collect();
         let count = lines.len();
         let m = message(text, start, lines.clone(), lines);
         let mut raw = raw(Some(m.clone()), Some(m));

@@ -5,8 +5,9 @@ use serde_json::Value;
 use crate::{Result, cargo_command, output, read, top};
 
 /// Crates of this workspace in the order of the data's way, and which others each may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("headtrail-capture", &["headtrail-record"]),
+    ("headtrail-files", &["headtrail-record"]),
     ("headtrail-tls", &[]),
     ("headtrail-assemble", &["headtrail-record"]),
     ("headtrail-record", &[]),
@@ -16,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
         "headtrail",
         &[
             "headtrail-capture",
+            "headtrail-files",
             "headtrail-tls",
             "headtrail-assemble",
             "headtrail-record",

@@ -14,7 +14,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("crates/capture/build.rs", "cargo says where to put the skeletons"),
     ("crates/capture/src/filter/tests/kernel.rs", "CI: nothing may be skipped there"),
     ("crates/headtrail/src/notify.rs", "systemd says where it wants to be told"),
-    ("crates/headtrail/src/watch.rs", "NO_COLOR"),
+    ("crates/headtrail/src/sink.rs", "NO_COLOR"),
     ("crates/headtrail/tests/", "PATH: which programs are there"),
     ("crates/journal/src/model_tests.rs", "which seeds to run"),
     ("crates/testkit/", "CI: nothing may be skipped there; more seeds in soak tests"),

@@ -138,6 +138,8 @@ impl Traffic {
             peer_process: None,
             incomplete: Vec::new(),
             anomalies: Vec::new(),
+            stream: None,
+            reset: None,
         };
         self.redactor.redact(raw)
     }
@@ -185,7 +187,7 @@ impl Traffic {
         for line in text.split_inclusive('\n') {
             let end = at + line.trim_end().len();
             if let Some(colon) = line.find(": ").filter(|_| at > 0) {
-                lines.push(Line { name: Span::of(at, at + colon), value: Span::of(at + colon + 2, end) });
+                lines.push(Line::new(Span::of(at, at + colon), Span::of(at + colon + 2, end)));
             } else if let Some((first, rest)) = line.split_once(' ') {
                 let rest = Span::of(end - rest.trim_end().len(), end);
                 start = match first.parse() {

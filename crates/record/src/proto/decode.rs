@@ -18,7 +18,7 @@ use crate::record::{
     Unknown, Unread,
 };
 use crate::transaction::{
-    Incomplete, Line, Message, Process, RawTransaction, Side, Span, StartLine, Transaction,
+    Incomplete, Line, Message, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
 };
 use crate::volume::{LeftOut, Rate};
 
@@ -233,6 +233,8 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         peer_process: of.peer_process.map(|process| process_of(process, &mut processes)).transpose()?,
         incomplete: of.incomplete.into_iter().map(incomplete).collect::<Result<_>>()?,
         anomalies: of.anomalies.into_iter().map(Numbered::of_number).collect(),
+        stream: of.stream.map(u32::try_from).transpose().map_err(|_| DecodeError::Value("stream"))?,
+        reset: of.reset.map(reset).transpose()?,
     };
     let features = of.features.map(features).transpose()?.unwrap_or_default();
     // A rate that is none says nothing.
@@ -254,6 +256,10 @@ fn endpoint(of: Option<v1::Endpoint>) -> Result<Endpoint> {
     };
     let port = of.port.try_into().map_err(|_| DecodeError::Value("port"))?;
     Ok(Endpoint { ip, port })
+}
+
+fn reset(of: v1::Reset) -> Result<Reset> {
+    Ok(Reset { by: side(of.by)?, error_code: of.error_code, goaway: of.goaway })
 }
 
 fn side(of: i32) -> Result<Side> {
@@ -324,14 +330,24 @@ fn http_message(bytes: &[u8], time_ns: u64) -> Result<Message> {
 
 fn line(bytes: &[u8], put: &mut impl FnMut(&[u8]) -> Span) -> Result<Line> {
     let mut line = Line::default();
+    let (mut name_unseen, mut value_unseen) = (false, false);
     let mut fields = Fields::of(bytes);
     for field in fields.by_ref() {
         match field {
             (1, Value::Bytes(bytes)) => line.name = put(bytes),
             (2, Value::Bytes(bytes)) => line.value = put(bytes),
-            (1 | 2, _) => return Err(DecodeError::Malformed),
+            (3, Value::Varint(n)) => line.never_indexed = n != 0,
+            (4, Value::Varint(n)) => name_unseen = n != 0,
+            (5, Value::Varint(n)) => value_unseen = n != 0,
+            (..=5, _) => return Err(DecodeError::Malformed),
             _ => {}
         }
+    }
+    if name_unseen {
+        line.name = Span::UNSEEN;
+    }
+    if value_unseen {
+        line.value = Span::UNSEEN;
     }
     if fields.is_whole() { Ok(line) } else { Err(DecodeError::Malformed) }
 }

@@ -112,6 +112,7 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
         if !t.features().is_empty() {
             message(out, 16, |out| features(out, t.features()));
         }
+        optional_uint(out, 19, facts.stream.map(u64::from));
         if facts.request_direction != implied_direction(facts.role) {
             enumeration(out, 22, direction(facts.request_direction));
         }
@@ -121,6 +122,13 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
         uint(out, 26, t.left_out());
         uint(out, 27, t.lines_left_out().request);
         uint(out, 28, t.lines_left_out().response);
+        if let Some(reset) = facts.reset {
+            small_message(out, 29, |out| {
+                enumeration(out, 1, side(reset.by));
+                uint(out, 2, reset.error_code);
+                uint(out, 3, reset.goaway);
+            });
+        }
     })
 }
 
@@ -185,7 +193,18 @@ fn http_message(out: &mut Vec<u8>, field: u32, m: &Message, time_ns: u64) {
 
 fn lines(out: &mut Vec<u8>, field: u32, m: &Message, lines: &[Line]) {
     for line in lines {
-        pair(out, field, m.bytes(line.name), m.bytes(line.value));
+        let (name_unseen, value_unseen) = (line.name.is_unseen(), line.value.is_unseen());
+        if !line.never_indexed && !name_unseen && !value_unseen {
+            pair(out, field, m.bytes(line.name), m.bytes(line.value));
+            continue;
+        }
+        message(out, field, |out| {
+            bytes(out, 1, m.bytes(line.name));
+            bytes(out, 2, m.bytes(line.value));
+            uint(out, 3, line.never_indexed);
+            uint(out, 4, name_unseen);
+            uint(out, 5, value_unseen);
+        });
     }
 }
 

@@ -34,13 +34,13 @@ macro_rules! numbered {
 
 numbered! {
     Role { Server Client }
-    Version { Http10 Http11 }
+    Version { Http10 Http11 Http2 }
     IncompleteReason {
         Truncated ResponseMissing RequestMissing Joined HpackUnknown Gap ClosedEarly RingFull Memory
     }
     Anomaly {
         MalformedHead TooManyLines LengthAndEncoding LengthsDiffer LengthInvalid EncodingNotChunked ChunkInvalid ObsFold
-        BareLf UnexpectedResponse OverlapDiffers StrayBytes
+        BareLf UnexpectedResponse OverlapDiffers StrayBytes PseudoFieldsInvalid Pushed FramesInvalid
     }
     KidClass { Empty Uuid Number Hex Thumbprint Word Url Path Odd }
     PatternKind { Secret Attack }

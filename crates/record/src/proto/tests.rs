@@ -13,7 +13,7 @@ use crate::fixture::{self, Known};
 use crate::json::{Context, Processes};
 use crate::record::{Kind, Record, Text};
 use crate::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Reset, Role, Side, Span,
     StartLine, Transaction, Version,
 };
 use crate::volume::{LeftOut, Rate};
@@ -120,7 +120,12 @@ fn message(is_request: bool) -> impl Strategy<Value = Message> {
                     StartLine::Status { status, reason: put(&rest) }
                 };
                 let mut spans = |pairs: &Pairs| -> Vec<Line> {
-                    pairs.iter().map(|(name, value)| Line { name: put(name), value: put(value) }).collect()
+                    let line = |(name, value): &(Vec<u8>, Vec<u8>)| Line {
+                        name: if name.len() % 7 == 6 { Span::UNSEEN } else { put(name) },
+                        value: if value.len() % 7 == 6 { Span::UNSEEN } else { put(value) },
+                        never_indexed: value.len() % 5 == 3,
+                    };
+                    pairs.iter().map(line).collect()
                 };
                 Message {
                     start,
@@ -226,6 +231,9 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
                 peer_process: processes.1.map(|(of, _)| of),
                 incomplete: oddities.0,
                 anomalies: oddities.1,
+                stream: Some(numbers.1).filter(|n| n % 2 == 1),
+                reset: Some(Reset { by: Side::Response, error_code: numbers.2, goaway: numbers.2 % 3 == 1 })
+                    .filter(|_| numbers.1 % 3 == 0),
             };
             let sample_rate = Rate::new(rate).unwrap();
             let lines_left_out = LeftOut { request: lines.0, response: lines.1 };

@@ -91,6 +91,17 @@ pub struct Transaction {
     pub request_lines_left_out: u32,
     #[prost(uint32, tag = "28")]
     pub response_lines_left_out: u32,
+    #[prost(message, optional, tag = "29")]
+    pub reset: ::core::option::Option<Reset>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reset {
+    #[prost(enumeration = "Side", tag = "1")]
+    pub by: i32,
+    #[prost(uint32, tag = "2")]
+    pub error_code: u32,
+    #[prost(bool, tag = "3")]
+    pub goaway: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
@@ -136,6 +147,12 @@ pub struct Line {
     pub name: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "3")]
+    pub never_indexed: bool,
+    #[prost(bool, tag = "4")]
+    pub name_unseen: bool,
+    #[prost(bool, tag = "5")]
+    pub value_unseen: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Process {
@@ -766,6 +783,9 @@ pub enum Anomaly {
     UnexpectedResponse = 10,
     OverlapDiffers = 11,
     StrayBytes = 12,
+    PseudoFieldsInvalid = 13,
+    Pushed = 14,
+    FramesInvalid = 15,
 }
 impl Anomaly {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -787,6 +807,9 @@ impl Anomaly {
             Self::UnexpectedResponse => "ANOMALY_UNEXPECTED_RESPONSE",
             Self::OverlapDiffers => "ANOMALY_OVERLAP_DIFFERS",
             Self::StrayBytes => "ANOMALY_STRAY_BYTES",
+            Self::PseudoFieldsInvalid => "ANOMALY_PSEUDO_FIELDS_INVALID",
+            Self::Pushed => "ANOMALY_PUSHED",
+            Self::FramesInvalid => "ANOMALY_FRAMES_INVALID",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -805,6 +828,9 @@ impl Anomaly {
             "ANOMALY_UNEXPECTED_RESPONSE" => Some(Self::UnexpectedResponse),
             "ANOMALY_OVERLAP_DIFFERS" => Some(Self::OverlapDiffers),
             "ANOMALY_STRAY_BYTES" => Some(Self::StrayBytes),
+            "ANOMALY_PSEUDO_FIELDS_INVALID" => Some(Self::PseudoFieldsInvalid),
+            "ANOMALY_PUSHED" => Some(Self::Pushed),
+            "ANOMALY_FRAMES_INVALID" => Some(Self::FramesInvalid),
             _ => None,
         }
     }

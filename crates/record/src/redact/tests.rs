@@ -31,7 +31,7 @@ fn message(start: (&str, &str), lines: &[(&str, &str)]) -> Message {
         ("", reason) => StartLine::Status { status: 200, reason: put(reason) },
         (method, target) => StartLine::Request { method: put(method), target: put(target) },
     };
-    let lines = lines.iter().map(|(n, v)| Line { name: put(n), value: put(v) }).collect();
+    let lines = lines.iter().map(|(n, v)| Line::new(put(n), put(v))).collect();
     Message {
         text,
         start,
@@ -65,6 +65,8 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         peer_process: None,
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 

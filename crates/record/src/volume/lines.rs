@@ -1,6 +1,6 @@
 //! Which field lines stand on the record.
 
-use crate::transaction::{Line, Message, Span, StartLine};
+use crate::transaction::{Message, Span, StartLine};
 
 use super::settings::Headers;
 
@@ -67,6 +67,9 @@ fn compact(message: &mut Message) {
     let old = std::mem::take(&mut message.text);
     let mut text = Vec::with_capacity(old.len());
     let mut copy = |span: Span| {
+        if span.is_unseen() {
+            return span;
+        }
         let start = text.len();
         text.extend_from_slice(span.get(&old));
         Span::of(start, text.len())
@@ -78,7 +81,7 @@ fn compact(message: &mut Message) {
         StartLine::Status { status, reason } => StartLine::Status { status, reason: copy(reason) },
     };
     for line in message.lines.iter_mut().chain(&mut message.trailers) {
-        *line = Line { name: copy(line.name), value: copy(line.value) };
+        (line.name, line.value) = (copy(line.name), copy(line.value));
     }
     message.text = text;
 }

@@ -43,10 +43,8 @@ fn message(
         },
     };
     let mut spans = |lines: Lines<'_>| {
-        let line = |(name, value): &(&str, &[u8])| Line {
-            name: put(&mut text, name.as_bytes()),
-            value: put(&mut text, value),
-        };
+        let line =
+            |(name, value): &(&str, &[u8])| Line::new(put(&mut text, name.as_bytes()), put(&mut text, value));
         lines.iter().map(line).collect()
     };
     let (lines, trailers) = (spans(lines), spans(trailers));
@@ -90,6 +88,8 @@ fn transaction(number: u32, request: Option<Message>, response: Option<Message>)
         peer_process: Some(ProcessRef { pid: 812, name: *b"nginx\0\0\0\0\0\0\0\0\0\0\0" }),
         incomplete: Vec::new(),
         anomalies: Vec::new(),
+        stream: None,
+        reset: None,
     }
 }
 

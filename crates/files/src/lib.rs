@@ -1,0 +1,192 @@
+//! Capture files become events.
+//!
+//! Place in the data's way: in the stead of `capture`, for traffic that others have captured. A file in the format pcap or
+//! pcapng, compressed by gzip or zstd or not, goes in; the [`Event`]s that live traffic would have given come out, for the
+//! same assembler. No clock: time is what the file says.
+//!
+//! | step | module |
+//! | --- | --- |
+//! | bytes of the file | `input` |
+//! | packets | `source`, `pcap`, `pcapng` |
+//! | TCP segments, out of tunnels too | `walk`, `tunnels`, `fragments` |
+//! | connections, events | `flows` |
+//!
+//! Invariants
+//! - Memory does not grow with the file: see [`Limits`].
+//! - Nothing panics, and nothing is allocated by a length that a file claims.
+//! - What is not read is counted by reason: see [`Unread`].
+//!
+//! Not here: what is in the segments. The formats are read by this crate and not by `pcap-parser`, for which a block is
+//! right or wrong as a whole, and which wants all of it in its buffer before it says how long it is.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod counters;
+mod flows;
+mod fragments;
+mod input;
+mod limits;
+mod pcap;
+mod pcapng;
+mod source;
+mod tunnels;
+mod walk;
+
+use std::fmt;
+use std::io::{self, Read};
+
+use headtrail_record::event::{Endpoint, Event};
+
+pub use crate::counters::{Counters, Unread};
+pub use crate::limits::Limits;
+
+use crate::flows::{Flows, Seen};
+use crate::fragments::Fragments;
+use crate::input::{Broken, Input};
+use crate::source::Source;
+use crate::walk::{End, Walk};
+
+/// Why a file cannot be read at all.
+#[derive(Debug)]
+pub enum Error {
+    /// It is neither pcap nor pcapng.
+    NotACapture,
+    /// The system does not give its bytes.
+    Io(io::Error),
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotACapture => f.write_str("it is no capture file: neither pcap nor pcapng"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads a capture file.
+pub struct Reader {
+    source: Source,
+    limits: Limits,
+    counters: Counters,
+    fragments: Fragments,
+    flows: Flows,
+    now_ns: u64,
+    ended: bool,
+    broken: Option<String>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Begins to read a file.
+    pub fn open(file: impl Read + 'static, limits: Limits) -> Result<Self, Error> {
+        let source = Source::open(Input::new(file)?)?.ok_or(Error::NotACapture)?;
+        Ok(Self {
+            source,
+            limits,
+            counters: Counters::default(),
+            fragments: Fragments::new(),
+            flows: Flows::new(),
+            now_ns: 0,
+            ended: false,
+            broken: None,
+        })
+    }
+
+    /// Reads only connections that `wanted` wants, by their ends; it is asked once for each.
+    pub fn select(&mut self, wanted: impl FnMut(Endpoint, Endpoint) -> bool + 'static) {
+        self.flows.select = Some(Box::new(wanted));
+    }
+
+    /// Reads one packet; its events are handed to `give`. False: the file has ended.
+    pub fn next(&mut self, give: &mut dyn FnMut(&Event<'_>)) -> Result<bool, Error> {
+        if self.ended {
+            return Ok(false);
+        }
+        let facts = match self.source.next(&self.limits, &mut self.counters) {
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Ok(self.end(give)),
+            Err(Broken::Unread(why, text)) => {
+                self.counters.count(why);
+                self.broken = Some(text);
+                return Ok(self.end(give));
+            }
+            Err(Broken::Io(error)) => return Err(Error::Io(error)),
+        };
+        self.counters.packets += 1;
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(why) => {
+                self.counters.count(why);
+                return Ok(true);
+            }
+        };
+        let time_ns = facts.time_ns.unwrap_or(self.now_ns);
+        // Packets may cross on the way to the file; time that passes does not go back.
+        self.now_ns = self.now_ns.max(time_ns);
+        self.flows.tick(self.now_ns, &self.limits, give);
+        let seen = Seen { time_ns, now_ns: self.now_ns, frame: self.counters.packets };
+        let (flows, limits) = (&mut self.flows, &self.limits);
+        let mut walk = Walk {
+            limits,
+            counters: &mut self.counters,
+            fragments: &mut self.fragments,
+            now_ns: self.now_ns,
+            missing: facts.missing,
+            layers: 0,
+            give: &mut |counters, tcp| flows.take(tcp, seen, limits, counters, give),
+        };
+        let ended = walk.packet(facts.link, self.source.bytes());
+        match ended {
+            Ok(()) | Err(End::Fragment) => {}
+            Err(End::Other) => self.counters.packets_other += 1,
+            Err(End::Encrypted) => self.counters.packets_encrypted += 1,
+            Err(End::Unread(why)) => self.counters.count(why),
+        }
+        Ok(true)
+    }
+
+    fn end(&mut self, give: &mut dyn FnMut(&Event<'_>)) -> bool {
+        self.ended = true;
+        self.fragments.finish(&mut self.counters);
+        self.flows.finish(self.now_ns, give);
+        false
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The latest time of a packet so far, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Why reading ended before the end of the file, for people.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Connections whose state is kept.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.flows.len()
+    }
+}

@@ -1,0 +1,93 @@
+//! `headtrail read`: a capture file in the stead of the kernel, through the same assembler.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+
+use headtrail_assemble::{Assembler, Limits};
+use headtrail_files::{Error, Reader, Unread};
+use headtrail_record::ecs;
+use headtrail_record::json;
+use headtrail_record::record::Loss;
+
+use crate::cli::{self, Format};
+use crate::exit::Failure;
+use crate::key;
+use crate::sink::Sink;
+use crate::text;
+
+/// Between two looks at time-outs, by the file's time.
+const TICK_NS: u64 = 100_000_000;
+
+/// Reads a file to its end, or until standard output is closed.
+pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
+    let name = options.file.display();
+    let limits = headtrail_files::Limits::default();
+    let opened = if options.file.as_os_str() == "-" {
+        Reader::open(io::stdin().lock(), limits)
+    } else {
+        File::open(&options.file).map_err(Error::Io).and_then(|file| Reader::open(file, limits))
+    };
+    let mut reader = opened.map_err(|why| Failure::usage(format_args!("{name}: {why}")))?;
+    let key = match &options.fingerprint_key {
+        Some(file) => key::from_file(file).map_err(Failure::usage)?,
+        None => key::ephemeral().map_err(Failure::refused)?,
+    };
+    let mut sink = Sink::new(options.format, options.verbose, key)?;
+    if sink.format == Format::Text && io::stdout().is_terminal() {
+        text::write_titles(&mut sink.out, &sink.text);
+    }
+    let mut assembler = Assembler::new(Limits::default());
+    let mut ticked_ns = 0;
+    while sink.failed.is_none() {
+        let more = reader
+            .next(&mut |event| assembler.event(event, &mut |raw| sink.take(raw)))
+            .map_err(|why| Failure::usage(format_args!("{name}: {why}")))?;
+        if !more {
+            break;
+        }
+        if reader.now_ns().saturating_sub(ticked_ns) >= TICK_NS {
+            ticked_ns = reader.now_ns();
+            assembler.tick(ticked_ns, &mut |raw| sink.take(raw));
+        }
+        // There is nobody to take them.
+        assembler.take_resyncs();
+    }
+    assembler.finish(&mut |raw| sink.take(raw));
+    tell(&reader, &mut sink);
+    sink.flush();
+    if let Some(why) = reader.broken() {
+        eprintln!("headtrail: {name}: {why}");
+    }
+    let (read, made) = (reader.counters(), assembler.counters());
+    eprintln!(
+        "headtrail: {} packets, {} of TCP in {} connections; {} requests and responses in pairs, {} of them not whole",
+        read.packets, read.segments, read.connections, made.transactions, made.incomplete
+    );
+    sink.end()
+}
+
+/// Writes a loss record for each reason why something was not read.
+fn tell(reader: &Reader, sink: &mut Sink) {
+    for (why, reason, what) in Unread::ALL {
+        let count = reader.counters().unread(why);
+        if count == 0 {
+            continue;
+        }
+        let now_ns = reader.now_ns();
+        let loss = Loss {
+            time_ns: now_ns,
+            stage: "file".into(),
+            reason: reason.into(),
+            count,
+            since_ns: now_ns,
+            until_ns: now_ns,
+        };
+        match sink.format {
+            Format::Json => json::write_loss(&mut sink.out, &loss),
+            Format::Ecs => ecs::write_loss(&mut sink.out, &loss, None),
+            Format::Text => {
+                let _ = writeln!(sink.out, "-- not read: {count} {what} (file: {reason})");
+            }
+        }
+    }
+}

@@ -7,23 +7,26 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use headtrail_record::event::{
     CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Resync, Segment, flags,
 };
+use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{IncompleteReason, RawTransaction};
+use headtrail_tls::KeyLog;
 
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
 use crate::http2::{Http2, frames};
 use crate::limits::Limits;
-use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
 use crate::proof::Turn;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
+use crate::tls::Look;
 use crate::twins::Twins;
 use crate::weight::{self, ALLOCATION_BYTES};
 
@@ -34,6 +37,8 @@ pub(crate) struct Context<'a> {
     pub(crate) twins: &'a mut Twins,
     pub(crate) peers: &'a mut Peers,
     pub(crate) resyncs: &'a mut Vec<Resync>,
+    /// Where TLS is looked for.
+    pub(crate) keys: Option<&'a KeyLog>,
     pub(crate) now_ns: u64,
     pub(crate) out: &'a mut dyn FnMut(RawTransaction),
 }
@@ -43,6 +48,8 @@ pub(crate) struct Context<'a> {
 const STARTS_BEHIND_HOLE_MAX: usize = 4;
 /// Age at which a hole before a message start is named a gap, nanoseconds.
 const START_GRACE_NS: u64 = 100_000_000;
+/// What the facts of a handshake may weigh: two names and a structure.
+const FACTS_BYTES: usize = 512 + size_of::<Tls>() + 4 * ALLOCATION_BYTES;
 /// Where requests go is not known yet.
 const NOWHERE: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
 
@@ -82,10 +89,15 @@ pub(crate) struct Connection {
     pub(crate) last_response_end: Option<u32>,
     /// How much of the requests its sender had received when it began.
     pub(crate) last_response_acknowledges: Option<u32>,
+    /// How much of the requests the packet with the first byte of the response in progress acknowledges.
+    pub(crate) begun_acknowledges: Option<u32>,
     /// The last response that was seen whole, if nothing came behind it.
     pub(crate) turn: Option<Turn>,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
+    pub(crate) look: Look,
+    /// What its handshake told.
+    pub(crate) tls_facts: Option<Arc<Tls>>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -123,7 +135,10 @@ impl Connection {
             owed: 0,
             last_response_end: None,
             last_response_acknowledges: None,
+            begun_acknowledges: None,
             turn: None,
+            look: Look::Open,
+            tls_facts: None,
             http2: None,
             deaf: false,
             attended: false,
@@ -146,6 +161,8 @@ impl Connection {
             + self.streams[0].weight()
             + self.streams[1].weight()
             + self.http2.as_ref().map_or(0, |http2| http2.weight())
+            + self.look.weight()
+            + self.tls_facts.as_ref().map_or(0, |_| FACTS_BYTES)
     }
 
     /// It may hold so many bytes.
@@ -167,6 +184,7 @@ impl Connection {
     /// Something is held that time alone may decide.
     pub(crate) fn waits(&self) -> bool {
         self.streams.iter().any(|s| s.held.is_some())
+            || self.look.holds()
             || self.queue.front().is_some_and(|e| e.probation.is_some())
     }
 
@@ -179,8 +197,18 @@ impl Connection {
         if self.deaf || segment.bytes.is_empty() {
             return;
         }
-        let direction = segment.direction;
         let run = Run::of(segment);
+        if cx.keys.is_some() && !matches!(self.look, Look::Clear) {
+            return self.look_for_tls(segment.direction, run, cx);
+        }
+        self.take_run(segment.direction, run, cx);
+    }
+
+    /// Takes a run of what is spoken.
+    pub(crate) fn take_run(&mut self, direction: Direction, run: Run<'_>, cx: &mut Context<'_>) {
+        if self.deaf {
+            return;
+        }
         let other = direction.reverse();
         if self.streams[other.index()].waits() {
             self.went_on(other, &run, cx);
@@ -192,7 +220,7 @@ impl Connection {
         self.fresh[index] |= run.has(flags::FRESH) && !self.again;
         let stream = &mut self.streams[index];
         if !stream.synced || distance(stream.next, run.end()) > 0 {
-            stream.acknowledges = packet::acknowledgement(run.headers);
+            stream.acknowledges = run.acknowledgement();
         }
         if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
             // What is held came first, and wins where the two overlap.
@@ -389,7 +417,7 @@ impl Connection {
 
     /// The other direction shows a sign of life: `run`. What `direction` waits for may be known to be lost.
     fn went_on(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
-        let acknowledged = packet::acknowledgement(run.headers);
+        let acknowledged = run.acknowledgement();
         while let Some(held) = &self.streams[direction.index()].held {
             let Some(first) = held.pieces.first() else { return };
             let walked_on = held.pieces.iter().any(|p| p.flags & (flags::START | flags::RAW) == flags::START);
@@ -482,6 +510,10 @@ impl Connection {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now_ns: u64, cx: &mut Context<'_>) {
+        if let Some(mut session) = self.look.take() {
+            self.session_tick(&mut session, now_ns, cx);
+            self.keep(session);
+        }
         for direction in [Direction::Ingress, Direction::Egress] {
             while let Some(held) = &self.streams[direction.index()].held {
                 let walked_on =
@@ -575,6 +607,21 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.last_ns = time_ns;
+        if let Some(mut session) = self.look.take() {
+            self.session_finished(&mut session, direction, time_ns, sequence, cx);
+            return self.keep(session);
+        }
+        self.finished_run(direction, time_ns, sequence, cx);
+    }
+
+    /// The same, of what is spoken.
+    pub(crate) fn finished_run(
+        &mut self,
+        direction: Direction,
+        time_ns: u64,
+        sequence: u32,
+        cx: &mut Context<'_>,
+    ) {
         let stream = &mut self.streams[direction.index()];
         let rest = distance(stream.next, sequence);
         match stream.state {
@@ -610,6 +657,9 @@ impl Connection {
 
     /// The connection is over: everything held is given out.
     pub(crate) fn close(&mut self, time_ns: u64, reason: CloseReason, cx: &mut Context<'_>) {
+        if let Some(session) = self.look.take() {
+            self.session_close(session, cx);
+        }
         let requests = self.request_direction.unwrap_or(Direction::Ingress);
         for direction in [requests, requests.reverse()] {
             while self.streams[direction.index()].held.is_some() {

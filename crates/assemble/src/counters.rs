@@ -1,6 +1,7 @@
 //! What the assembler counts. Messages balance: started = given + dropped + held.
 
 use crate::shed::Shed;
+use crate::tls;
 
 /// Requests and final responses, counted apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,6 +69,8 @@ pub struct Counters {
     pub early_orphaned: u64,
     /// What was given up to keep below the limit of memory.
     pub shed: Shed,
+    /// TLS.
+    pub tls: tls::Counts,
     /// Hints to the capturing side that were dropped because nobody took them.
     pub dropped_resyncs: u64,
 }

@@ -7,7 +7,6 @@ use crate::chunked::{Step, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::http2::frames;
-use crate::packet;
 use crate::run::{Run, distance};
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
@@ -278,7 +277,7 @@ impl Connection {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
-        let acknowledgement = packet::acknowledgement(run.headers);
+        let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
         } else if before == 0 && frames::begins_with_settings(bytes) {

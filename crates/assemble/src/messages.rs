@@ -12,7 +12,6 @@ use crate::feed::Came;
 use crate::framing::{Body, request_body, response_body};
 use crate::head::{self, Head, Kind};
 use crate::http2;
-use crate::packet;
 use crate::pairing::{Exchange, Target};
 use crate::proof::Turn;
 use crate::run::{Begin, distance};
@@ -117,6 +116,7 @@ impl Connection {
                 anomalies: Vec::new(),
                 stream: None,
                 reset: None,
+                tls: None,
             },
             request_done: false,
             response_done: false,
@@ -224,6 +224,9 @@ impl Connection {
             self.choose(direction, &begin, cx);
         }
         let acknowledgement = begin.acknowledgement;
+        if !interim {
+            self.begun_acknowledges = acknowledgement;
+        }
         if let Some(acknowledgement) = acknowledgement {
             self.was_received(direction.reverse(), acknowledgement, Some(begin.first_ns), cx);
         }
@@ -382,7 +385,7 @@ impl Connection {
             headers: begin.headers,
             segments: begin.segments,
             frame: begin.frame,
-            sequence: begin.sequence,
+            sequence: begin.wire,
             first_ns: begin.first_ns,
             last_ns: begin.first_ns,
         };
@@ -443,6 +446,7 @@ impl Connection {
         let octets = stream.octets.take();
         let end = stream.next;
         let differs = std::mem::take(&mut stream.overlap_differs);
+        let acknowledged = self.begun_acknowledges;
         let Some(exchange) = self.in_progress(direction) else { return };
         if differs {
             exchange.note(Anomaly::OverlapDiffers);
@@ -461,7 +465,6 @@ impl Connection {
             Side::Response => {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
-                let acknowledged = packet::acknowledgement(message.headers.as_slice());
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
                 let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
                 self.turn = acknowledged.filter(|_| whole).map(|acknowledged| Turn { end, acknowledged });
@@ -660,6 +663,7 @@ impl Connection {
         debug_assert!(bytes <= self.queue_bytes, "gives out {bytes} bytes of {}", self.queue_bytes);
         self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
         tx.process = self.process;
+        tx.tls = self.tls_facts.clone();
         if tx.role == Role::Server {
             if self.peer.is_none() && self.peer_generation != cx.peers.generation() {
                 self.peer_generation = cx.peers.generation();

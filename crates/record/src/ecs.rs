@@ -12,7 +12,7 @@
 //!   not, which some stores refuse as a key, is found in the lines only.
 //! - `http.*.mime_type` is left out: the schema wants it from the body's content, not from Content-Type.
 //! - `url` is that of this leg: what the peer of this connection asked for. Behind something that ends TLS the
-//!   user's URL may differ, but that is not to be known here. So `scheme` is http unless the target says
+//!   user's URL may differ, but that is not to be known here. So `scheme` is that of this leg, http or https, unless the target says
 //!   otherwise (RFC 9112, 3.3), and `full` is made only if there is exactly one well-formed Host line.
 //! - `event.outcome` is that of the exchange: failure from status 400 on, unknown without a final response.
 
@@ -51,8 +51,9 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_event(out, t, context);
     push_network(out, facts);
     push_http(out, facts);
+    push_tls(out, facts);
     if let Some(request) = &facts.request {
-        push_url(out, request);
+        push_url(out, request, if facts.tls.is_some() { "https" } else { "http" });
         if let Some(agent) = first_value(request, b"user-agent") {
             out.extend_from_slice(b",\"user_agent\":{\"original\":");
             push_string(out, agent, Charset::of_message(request));
@@ -165,6 +166,41 @@ fn push_http(out: &mut Vec<u8>, facts: &RawTransaction) {
         push_body_and_headers(out, response, Charset::of_message(response));
     }
     out.push(b'}');
+}
+
+/// Appends `tls`, of which the schema has no place for a JA4 fingerprint but that of the client.
+fn push_tls(out: &mut Vec<u8>, facts: &RawTransaction) {
+    let Some(tls) = &facts.tls else { return };
+    let client_members = [("server_name", tls.sni.as_deref()), ("ja4", tls.ja4.as_deref())];
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let members = [
+        ("version", version.as_deref()),
+        ("version_protocol", tls.protocol_name()),
+        ("cipher", cipher.as_deref()),
+        ("next_protocol", tls.alpn.as_deref()),
+    ];
+    out.extend_from_slice(b",\"tls\":{\"established\":true");
+    push_present(out, &members, false);
+    if let Some(resumed) = tls.resumed {
+        out.extend_from_slice(b",\"resumed\":");
+        push_bool(out, resumed);
+    }
+    if client_members.iter().any(|(_, value)| value.is_some()) {
+        out.extend_from_slice(b",\"client\":{");
+        push_present(out, &client_members, true);
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// Appends the members that have a value.
+fn push_present(out: &mut Vec<u8>, members: &[(&str, Option<&str>)], mut first: bool) {
+    for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+        comma(out, &mut first);
+        push_str(out, name);
+        out.push(b':');
+        push_str(out, value);
+    }
 }
 
 /// Appends `body` and `headers` and closes the message.

@@ -19,10 +19,12 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
 use crate::record::{Text, unknown};
+use crate::tls::Tls;
 use crate::volume::{LeftOut, Rate};
 
 /// A run of bytes in a message's text.
@@ -403,6 +405,8 @@ pub struct RawTransaction {
     pub stream: Option<u32>,
     /// One end gave it up (HTTP/2).
     pub reset: Option<Reset>,
+    /// What is known of its TLS; None where there is none.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// The end of a stream before its time.

@@ -33,6 +33,8 @@ pub struct Plain<'a> {
     pub cipher: Range<u64>,
     /// The plaintext.
     pub bytes: &'a [u8],
+    /// What the handshake has told.
+    pub facts: &'a Facts,
 }
 
 /// A connection, read from its first byte on.
@@ -91,6 +93,11 @@ impl Connection {
     /// This end has said that it sends no more. Without it the end of its bytes may be a cut.
     pub fn is_closed(&self, side: Side) -> bool {
         self.halves[side.index()].closed
+    }
+
+    /// Bytes of this end that were fed and are not read yet: the beginning of a record, or what waits for the other end.
+    pub fn unread_bytes(&self, side: Side) -> usize {
+        self.halves[side.index()].input.len()
     }
 
     /// Bytes that are held.
@@ -350,6 +357,7 @@ impl Connection {
                 offset,
                 cipher: context.cipher.clone(),
                 bytes: text,
+                facts: &self.facts,
             });
         }
         Ok(())

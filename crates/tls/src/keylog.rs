@@ -143,11 +143,16 @@ impl KeyLog {
     pub fn parse(text: &[u8]) -> (Self, Counts) {
         let mut log = Self::default();
         let mut counts = Counts::default();
+        log.add(text, &mut counts);
+        (log, counts)
+    }
+
+    /// Reads further whole lines.
+    pub fn add(&mut self, text: &[u8], counts: &mut Counts) {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         for line in text.split(|&b| b == b'\n') {
-            log.line(line.trim_ascii(), &mut counts);
+            self.line(line.trim_ascii(), counts);
         }
-        (log, counts)
     }
 
     /// Connections that have a secret here.

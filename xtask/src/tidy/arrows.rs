@@ -8,8 +8,8 @@ use crate::{Result, cargo_command, output, read, top};
 const ARROWS: [(&str, &[&str]); 10] = [
     ("headtrail-capture", &["headtrail-record"]),
     ("headtrail-files", &["headtrail-record"]),
-    ("headtrail-tls", &[]),
-    ("headtrail-assemble", &["headtrail-record"]),
+    ("headtrail-tls", &["headtrail-record"]),
+    ("headtrail-assemble", &["headtrail-record", "headtrail-tls"]),
     ("headtrail-record", &[]),
     ("headtrail-journal", &["headtrail-record"]),
     ("headtrail-ship", &["headtrail-record", "headtrail-journal"]),

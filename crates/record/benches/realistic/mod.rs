@@ -140,6 +140,7 @@ impl Traffic {
             anomalies: Vec::new(),
             stream: None,
             reset: None,
+            tls: None,
         };
         self.redactor.redact(raw)
     }

@@ -12,6 +12,7 @@ use headtrail_record::packet;
 use headtrail_record::packet_text::{write_endpoint, write_packet};
 use headtrail_record::printable;
 use headtrail_record::time::{NS_PER_S, write_time_of_day};
+use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{
     Incomplete, IncompleteReason, Line, Message, Role, StartLine, Transaction, Version,
 };
@@ -371,6 +372,9 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
             note(pen, &[title.as_bytes(), name, pid.as_bytes(), executable.as_bytes(), cgroup.as_bytes()]);
         }
     }
+    if let Some(tls) = &facts.tls {
+        write_tls(pen, tls);
+    }
     if !t.redacted().is_empty() {
         note(pen, &[b"redacted: ", t.redacted().join(", ").as_bytes()]);
     }
@@ -382,6 +386,19 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
     for anomaly in &facts.anomalies {
         note(pen, &[b"anomaly: ", anomaly.name().as_bytes()]);
     }
+}
+
+fn write_tls(pen: &mut Pen<'_>, tls: &Tls) {
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let facts = [
+        ("version ", version.as_deref()),
+        ("", cipher.as_deref()),
+        ("for ", tls.sni.as_deref()),
+        ("protocol ", tls.alpn.as_deref()),
+        ("", tls.resumed.filter(|&resumed| resumed).map(|_| "resumed")),
+    ];
+    let facts: Vec<_> = facts.iter().filter_map(|(name, text)| Some(format!("{name}{}", (*text)?))).collect();
+    note(pen, &[b"TLS: ", facts.join(", ").as_bytes()]);
 }
 
 fn write_features(pen: &mut Pen<'_>, t: &Transaction) {

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::facts::{Facts, Reason, Side, State, Version};
-use crate::gap::Lost;
+use crate::gap::{GAP_WORK_BYTES_MAX, Lost};
 use crate::half::{
     ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, Epoch, HANDSHAKE, HEADER_BYTES, HEARTBEAT, HELD_BYTES_MAX,
     Half, Header, PLAIN_BYTES_MAX, PassEarly, RECORD_BYTES_MAX, RECORD_BYTES_MAX_13,
@@ -49,6 +49,8 @@ pub struct Connection {
     pub(crate) retried: bool,
     /// TLS 1.2: the server's part of a full handshake was seen.
     pub(crate) hello_done: bool,
+    /// What trying records behind gaps may still cost, bytes.
+    pub(crate) gap_work_left: u64,
 }
 
 /// What a walk works with.
@@ -77,6 +79,7 @@ impl Connection {
             early_undecided: false,
             retried: false,
             hello_done: false,
+            gap_work_left: GAP_WORK_BYTES_MAX,
         }
     }
 

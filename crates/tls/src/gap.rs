@@ -16,6 +16,10 @@ pub const GAP_CANDIDATES_MAX: u32 = 16;
 /// Most records that may have been lost.
 pub const GAP_RECORDS_MAX: u64 = 256;
 
+/// Most bytes that are tried to be opened behind the gaps of a connection. A record costs its length for each number that is
+/// tried; without this, bytes that look like records would buy hundreds of times their own length of work.
+pub const GAP_WORK_BYTES_MAX: u64 = 64 << 20;
+
 /// A record has at least a header, a tag of eight bytes and its type.
 const RECORD_BYTES_MIN: u64 = HEADER_BYTES as u64 + 9;
 
@@ -71,7 +75,13 @@ impl Connection {
             return self.pass_over(header.record_len(), context);
         }
         let records_max = lost.records_max;
+        // Two kinds of keys at most are tried.
+        let work = 2 * (records_max + 1) * body.len() as u64;
+        if work > self.gap_work_left {
+            return Err(Reason::Gap);
+        }
         let Some(found) = find(half, header, body, records_max)? else {
+            self.gap_work_left -= work;
             if let Some(lost) = &mut half.lost {
                 lost.candidates_left = lost.candidates_left.checked_sub(1).ok_or(Reason::Gap)?;
             }

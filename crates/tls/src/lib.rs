@@ -30,7 +30,7 @@ mod suites;
 
 pub use crate::connection::{Connection, Plain};
 pub use crate::facts::{Facts, Reason, Side, State, Version};
-pub use crate::gap::{GAP_CANDIDATES_MAX, GAP_RECORDS_MAX, GAP_SCAN_BYTES_MAX};
+pub use crate::gap::{GAP_CANDIDATES_MAX, GAP_RECORDS_MAX, GAP_SCAN_BYTES_MAX, GAP_WORK_BYTES_MAX};
 pub use crate::half::HELD_BYTES_MAX;
 pub use crate::handshake::HANDSHAKE_MESSAGE_BYTES_MAX;
 pub use crate::keylog::{Counts, KEYLOG_CONNECTIONS_MAX, KeyLog};

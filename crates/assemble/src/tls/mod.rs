@@ -165,6 +165,11 @@ impl Connection {
     /// The connection cannot be decrypted any further.
     fn unseen(&mut self, why: Reason, cx: &mut Context<'_>) {
         cx.counters.tls.count(why);
+        if self.tls_facts.is_none() {
+            // Nothing was read of it.
+            self.deaf = true;
+            return;
+        }
         if self.http2.is_some() {
             self.end_http2(IncompleteReason::Gap, cx);
         }

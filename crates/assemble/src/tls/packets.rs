@@ -10,6 +10,9 @@ use crate::run::Run;
 /// facts of the last of these.
 const PACKETS_MAX: usize = 64;
 
+/// Room for so many is kept when there are none: connections are many, and mostly idle.
+const KEPT_PACKETS_MAX: usize = 4;
+
 /// A packet whose bytes are not read yet.
 pub(super) struct Packet {
     /// Where its bytes begin in the direction.
@@ -52,7 +55,11 @@ impl Packets {
 
     /// Everything up to `at` was read: nothing of any packet is left.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        if self.0.capacity() > KEPT_PACKETS_MAX {
+            self.0 = VecDeque::new();
+        } else {
+            self.0.clear();
+        }
     }
 
     pub(super) fn weight(&self) -> usize {

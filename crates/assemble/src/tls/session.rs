@@ -215,6 +215,11 @@ impl Connection {
         for (direction, piece) in pieces {
             self.take_run(direction, piece.run(), cx);
         }
+        for direction in BOTH {
+            if let Some((sequence, time_ns)) = session.ways[direction.index()].fin {
+                self.finished_run(direction, time_ns, sequence, cx);
+            }
+        }
     }
 
     /// The other direction may show that what is missing was received, and will not come any more.

@@ -199,7 +199,8 @@ fn talks(
             client.arg("-sess_in").arg(&session);
         }
         if say.iter().all(|s| matches!(s, Say::Line(_))) {
-            client.arg("-quiet");
+            // Without the latter it would not end with its input.
+            client.args(["-quiet", "-no_ign_eof"]);
         }
         let client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut client = Running(client.spawn().unwrap());
@@ -265,8 +266,10 @@ fn check(talk: &Talk) -> Facts {
     for (seed, piece_max) in [(1, 1), (2, 50), (3, 1460), (4, 70_000)] {
         let read = read(&recut(&talk.steps, seed, piece_max), &talk.log);
         assert_eq!(read.state(), State::Decrypting, "{:?}", read.connection.facts());
-        assert_eq!(String::from_utf8_lossy(&read.plain[0]), talk.client_said);
-        assert_eq!(String::from_utf8_lossy(&read.plain[1]), talk.server_said);
+        // Some versions send the end of a command's line, too.
+        let lines = |plain: &[u8]| String::from_utf8_lossy(plain).replace("\n\n", "\n");
+        assert_eq!(lines(&read.plain[0]).trim_start(), talk.client_said);
+        assert_eq!(lines(&read.plain[1]).trim_start(), talk.server_said);
         facts = Some(read.connection.facts().clone());
     }
     facts.unwrap()
@@ -482,7 +485,8 @@ fn a_refused_handshake_says_so() {
     server.extend(["-keylogfile", keylog.to_str().unwrap()]);
     let accept = format!("127.0.0.1:{port}");
     let running = Command::new("openssl")
-        .args(["s_server", "-accept", &accept])
+        // Without -rev it would end with the first connection, as its input does.
+        .args(["s_server", "-rev", "-accept", &accept])
         .args(server)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

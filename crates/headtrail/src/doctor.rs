@@ -36,9 +36,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     }
     println!();
-    println!(
-        "not seen at this hook: TLS inside, Unix sockets, sockmap redirects, forwarded traffic,"
-    );
+    println!("not seen at this hook: TLS inside, Unix sockets, sockmap redirects, forwarded traffic,");
     println!("link-layer headers (Ethernet, VLAN, ARP), packets that reach no socket");
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use headtrail_record::event::{ConnectionId, Direction, HeaderBytes};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
-use headtrail_record::transaction::{Anomaly, RawTransaction, Side, Span};
+use headtrail_record::transaction::{Anomaly, Phase, RawTransaction, Side, Span};
 
 use super::*;
 
@@ -61,6 +61,8 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::counters::Counters;
 use crate::head::{Kind, kind};
 use crate::http2::{Http2, frames};
 use crate::limits::Limits;
-use crate::long::Tunnel;
+use crate::long::{Look, Tunnel};
 use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
@@ -89,8 +89,8 @@ pub(crate) struct Connection {
     pub(crate) http2: Option<Box<Http2>>,
     /// It is a tunnel by now.
     pub(crate) tunnel: Option<Box<Tunnel>>,
-    /// When it stands in the heap of connections that may have a long call.
-    pub(crate) due_ns: Option<u64>,
+    /// It stands in the heap of connections that may have a long call.
+    pub(crate) look: Option<Look>,
     /// How often it was spared although it was silent.
     pub(crate) spared: u8,
     /// It is over: why.
@@ -135,7 +135,7 @@ impl Connection {
             turn: None,
             http2: None,
             tunnel: None,
-            due_ns: None,
+            look: None,
             spared: 0,
             closing: None,
             deaf: false,

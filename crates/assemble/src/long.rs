@@ -56,6 +56,14 @@ impl Due {
     }
 }
 
+/// When a connection's exchanges are looked at next.
+#[derive(Clone, Copy)]
+pub(crate) struct Look {
+    at_ns: u64,
+    /// Of what begins later than this, none is a long call before then.
+    decided_ns: u64,
+}
+
 /// What HTTP has left a connection to (RFC 9110, 7.8 and 9.3.6).
 pub(crate) struct Tunnel {
     exchange: Box<Exchange>,
@@ -110,9 +118,9 @@ fn is_event_stream(response: &Message) -> bool {
 impl Assembler {
     /// Notes when a connection must be looked at, unless that is known.
     pub(crate) fn note_due(due: &mut Due, connection: &mut Connection, limits: &Limits, now_ns: u64) {
-        if connection.due_ns.is_none() && connection.holds_exchanges() {
+        if connection.look.is_none() && connection.holds_exchanges() {
             let at_ns = connection.next_due_ns(limits, now_ns);
-            connection.due_ns = Some(at_ns);
+            connection.look = Some(Look { at_ns, decided_ns: now_ns });
             due.0.push(Reverse((at_ns, connection.id)));
         }
     }
@@ -123,18 +131,17 @@ impl Assembler {
         self.shared.now_ns = now_ns;
         while self.due.is_due(now_ns) {
             let Some(Reverse((at_ns, id))) = self.due.0.pop() else { return };
-            // The entry may be that of a connection of the same id that is over.
-            let Some(connection) = self.table.get(id).filter(|c| c.due_ns == Some(at_ns)) else { continue };
+            let Some(connection) = self.table.get(id).filter(|c| c.is_looked_at(at_ns)) else { continue };
             connection.tell_due(now_ns, &mut self.shared.context(out));
-            connection.due_ns = None;
+            connection.look = None;
             Self::note_due(&mut self.due, connection, &self.shared.limits, now_ns);
         }
     }
 
-    /// Leaves out the entries of connections that are over.
+    /// Leaves out the entries that stand for nothing any more.
     pub(crate) fn prune_due(&mut self) {
         let table = &mut self.table;
-        self.due.0.retain(|Reverse((at_ns, id))| table.get(*id).is_some_and(|c| c.due_ns == Some(*at_ns)));
+        self.due.0.retain(|Reverse((at_ns, id))| table.get(*id).is_some_and(|c| c.is_looked_at(*at_ns)));
     }
 
     /// A connection has been silent for too long. True: it has a long call, and goes on.
@@ -155,6 +162,16 @@ impl Connection {
         !self.queue.is_empty()
             || self.orphan.is_some()
             || self.http2.as_ref().is_some_and(|h| h.holds_streams())
+    }
+
+    /// The entry is not that of a connection that is over, or of what was decided before.
+    fn is_looked_at(&self, at_ns: u64) -> bool {
+        self.look.is_some_and(|look| look.at_ns == at_ns)
+    }
+
+    /// The head of a message that began at that time is whole: by then it may have been decided when to look.
+    pub(crate) fn look_again(&mut self, first_ns: u64) {
+        self.look = self.look.filter(|look| look.decided_ns <= first_ns);
     }
 
     fn has_told_call(&self) -> bool {

@@ -398,6 +398,7 @@ impl Connection {
             last_ns: begin.first_ns,
         };
         self.queue_bytes += weight::message(&message);
+        self.look_again(message.first_ns);
         message
     }
 

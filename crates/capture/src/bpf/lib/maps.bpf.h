@@ -84,6 +84,7 @@ enum {
 	HT_S_JOINED = 1 << 6,	/* older than the capture */
 	HT_S_OWNED = 1 << 7,	/* pid and comm are known, or were looked for often enough */
 	HT_S_BODYLESS = 1 << 9, /* a HEAD or CONNECT was asked for */
+	HT_S_TUNNEL = 1 << 11,	/* it was HTTP and is a tunnel: of what follows only the end is told */
 	HT_S_UNTOLD = 1 << 10,	/* open requests may be unknown here, or more than there are bits for */
 	HT_S_TURNS = 1 << 8,	/* whose turn it was counts: a direction is or was joined or raw */
 };

@@ -162,7 +162,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		__u32 bodyless = 0;
 
 		if (d->status == 101) {
-			st->flags |= HT_S_IGNORE;
+			st->flags |= HT_S_IGNORE | HT_S_TUNNEL;
 			return STEP_DONE;
 		}
 		if (d->status < 200)
@@ -175,7 +175,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			d->messages++;
 		}
 		if (bodyless && st->flags & HT_S_CONNECT && d->status < 300) {
-			st->flags |= HT_S_IGNORE;
+			st->flags |= HT_S_IGNORE | HT_S_TUNNEL;
 			return STEP_DONE;
 		}
 		if (bodyless || d->status == 204 || d->status == 304)

@@ -161,12 +161,12 @@ fn a_call_of_grpc_is_told_by_its_names() {
     let lines: Lines =
         &[(b"content-type", b"application/grpc"), (b"grpc-timeout", b"2S"), (b"grpc-encoding", b"gzip")];
     t.request = Some(message(&[b"POST", b"/shop.v1.Cart/Add"], None, lines));
-    let answer: Lines = &[(b"grpc-status", b"14"), (b"grpc-message", b"no%0a%1b[31mplace")];
+    let answer: Lines = &[(b"grpc-status", b"14"), (b"grpc-message", b"no%1b[31mplace")];
     t.response = Some(message(&[b""], Some(200), answer));
     let line = text(t.clone(), PLAIN);
     assert!(line.ends_with("127.0.0.1:9080 grpc shop.v1.Cart/Add UNAVAILABLE\n"), "{line}");
     let lines = text(t.clone(), Style { verbose: true, ..PLAIN });
-    let told = "    * grpc: shop.v1.Cart/Add UNAVAILABLE, timeout 2.00 s, gzip, no\\n\\x1b[31mplace\n";
+    let told = "    * grpc: shop.v1.Cart/Add UNAVAILABLE, timeout 2.00 s, gzip, no\\x1b[31mplace\n";
     assert!(lines.contains(told), "{lines}");
     t.request = None;
     t.response = Some(message(&[b""], Some(200), &[(b"Content-Type", b"application/grpc-web")]));

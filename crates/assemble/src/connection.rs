@@ -552,6 +552,7 @@ impl Connection {
                 stream.pass(distance(stream.next, sequence) as u64);
                 stream.state = State::Trailers;
             }
+            State::Frames => self.frame_end(direction, sequence, time_ns, cx),
             State::Boundary | State::Head | State::SkipHead(_) | State::Lost
                 if distance(stream.next, sequence) > 0 =>
             {
@@ -669,23 +670,32 @@ impl Connection {
     fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         const REACH: u64 = i32::MAX as u64;
         let responses = self.request_direction.is_some_and(|requests| requests != direction);
+        let next_frame = self.http2.as_ref().and_then(|http2| http2.next_frame(direction));
         let stream = &mut self.streams[direction.index()];
         // It knows of the requests that came since, but not which of those before are unanswered.
         let answered = usize::from(matches!(stream.state, State::Length { .. }));
         if responses && self.queue.len() > answered {
             return;
         }
-        if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
+        if !(stream.hint_due || stream.state == State::Frames)
+            || !run.has(flags::RAW)
+            || stream.held.is_some()
+        {
             return;
         }
         let sequence = match stream.state {
+            State::Frames => match next_frame {
+                Some(count) => stream.next.wrapping_add(count as u32),
+                None => return,
+            },
             State::Boundary => stream.next,
             State::Length { remaining } if remaining <= REACH => stream.next.wrapping_add(remaining as u32),
             _ => return,
         };
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence });
+            let frames = stream.state == State::Frames;
+            cx.resyncs.push(Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

@@ -236,6 +236,11 @@ impl Connection {
             }
             return;
         }
+        // What follows the preface's first line may have come with it.
+        if partial.bytes.starts_with(frames::PREFACE_LINE) && self.speaks_http2(direction, run, old, cx) {
+            return;
+        }
+        let stream = &mut self.streams[direction.index()];
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());

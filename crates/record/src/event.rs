@@ -282,6 +282,8 @@ pub struct Resync {
     pub connection: ConnectionId,
     /// Its direction.
     pub direction: Direction,
-    /// Sequence number of the next message start.
+    /// Sequence number of the next message start, or frame.
     pub sequence: u32,
+    /// The connection speaks HTTP/2.
+    pub frames: bool,
 }

@@ -4,6 +4,7 @@
 // Each test binary uses its part.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod frames;
 pub mod journal;
 pub mod messages;
 

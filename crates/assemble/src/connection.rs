@@ -21,12 +21,13 @@ use crate::counters::Counters;
 use crate::head::{Kind, kind};
 use crate::http2::{Http2, frames};
 use crate::limits::Limits;
+use crate::long::{Look, Tunnel};
 use crate::pairing::Exchange;
 use crate::peers::Peers;
 use crate::proof::Turn;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
-use crate::tls::Look;
+use crate::tls;
 use crate::twins::Twins;
 use crate::weight::{self, ALLOCATION_BYTES};
 
@@ -95,9 +96,17 @@ pub(crate) struct Connection {
     pub(crate) turn: Option<Turn>,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
-    pub(crate) look: Look,
+    pub(crate) tls: tls::Look,
     /// What its handshake told.
     pub(crate) tls_facts: Option<Arc<Tls>>,
+    /// It is a tunnel by now.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
+    /// It stands in the heap of connections that may have a long call.
+    pub(crate) look: Option<Look>,
+    /// How often it was spared although it was silent.
+    pub(crate) spared: u8,
+    /// It is over: why.
+    pub(crate) closing: Option<CloseReason>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -137,9 +146,13 @@ impl Connection {
             last_response_acknowledges: None,
             begun_acknowledges: None,
             turn: None,
-            look: Look::Open,
+            tls: tls::Look::Open,
             tls_facts: None,
             http2: None,
+            tunnel: None,
+            look: None,
+            spared: 0,
+            closing: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -161,8 +174,9 @@ impl Connection {
             + self.streams[0].weight()
             + self.streams[1].weight()
             + self.http2.as_ref().map_or(0, |http2| http2.weight())
-            + self.look.weight()
+            + self.tls.weight()
             + self.tls_facts.as_ref().map_or(0, |_| FACTS_BYTES)
+            + self.tunnel_weight()
     }
 
     /// It may hold so many bytes.
@@ -171,9 +185,10 @@ impl Connection {
     }
 
     /// Transactions in progress.
-    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Box<Exchange>> {
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         let streams = self.http2.iter().flat_map(|http2| http2.exchanges());
-        self.queue.iter().chain(&self.orphan).chain(streams)
+        let tunnel = self.tunnel.iter().map(|tunnel| tunnel.exchange());
+        self.queue.iter().chain(&self.orphan).chain(streams).map(|exchange| &**exchange).chain(tunnel)
     }
 
     /// Why what came before its first byte is not known.
@@ -184,7 +199,7 @@ impl Connection {
     /// Something is held that time alone may decide.
     pub(crate) fn waits(&self) -> bool {
         self.streams.iter().any(|s| s.held.is_some())
-            || self.look.holds()
+            || self.tls.holds()
             || self.queue.front().is_some_and(|e| e.probation.is_some())
     }
 
@@ -194,11 +209,8 @@ impl Connection {
             self.process = segment.process;
         }
         self.last_ns = segment.time_ns;
-        if self.deaf || segment.bytes.is_empty() {
-            return;
-        }
         let run = Run::of(segment);
-        if cx.keys.is_some() && !matches!(self.look, Look::Clear) {
+        if cx.keys.is_some() && !matches!(self.tls, tls::Look::Clear) && !run.bytes.is_empty() {
             return self.look_for_tls(segment.direction, run, cx);
         }
         self.take_run(segment.direction, run, cx);
@@ -206,8 +218,8 @@ impl Connection {
 
     /// Takes a run of what is spoken.
     pub(crate) fn take_run(&mut self, direction: Direction, run: Run<'_>, cx: &mut Context<'_>) {
-        if self.deaf {
-            return;
+        if self.deaf || run.bytes.is_empty() {
+            return self.pass_tunnel(direction, run.end());
         }
         let other = direction.reverse();
         if self.streams[other.index()].waits() {
@@ -510,7 +522,7 @@ impl Connection {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now_ns: u64, cx: &mut Context<'_>) {
-        if let Some(mut session) = self.look.take() {
+        if let Some(mut session) = self.tls.take() {
             self.session_tick(&mut session, now_ns, cx);
             self.keep(session);
         }
@@ -607,7 +619,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.last_ns = time_ns;
-        if let Some(mut session) = self.look.take() {
+        if let Some(mut session) = self.tls.take() {
             self.session_finished(&mut session, direction, time_ns, sequence, cx);
             return self.keep(session);
         }
@@ -651,15 +663,17 @@ impl Connection {
                 self.complete(direction, Some(time_ns), cx);
             }
             State::Boundary if stream.synced && rest > 0 => stream.ends_missing = true,
+            State::Tunnel => self.finish_tunnel(direction, sequence),
             _ => {}
         }
     }
 
     /// The connection is over: everything held is given out.
     pub(crate) fn close(&mut self, time_ns: u64, reason: CloseReason, cx: &mut Context<'_>) {
-        if let Some(session) = self.look.take() {
+        if let Some(session) = self.tls.take() {
             self.session_close(session, cx);
         }
+        self.closing = Some(reason);
         let requests = self.request_direction.unwrap_or(Direction::Ingress);
         for direction in [requests, requests.reverse()] {
             while self.streams[direction.index()].held.is_some() {
@@ -695,6 +709,7 @@ impl Connection {
             self.part_interims(IncompleteReason::ClosedEarly, cx);
         }
         self.give_up_all(cx);
+        self.close_tunnel(time_ns, reason, cx);
     }
 
     /// Tells the capturing side where the next message begins, so that it may walk by itself again.

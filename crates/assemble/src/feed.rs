@@ -48,6 +48,9 @@ impl Connection {
             let stream = &mut self.streams[index];
             match stream.state {
                 State::Tunnel => {
+                    // They are those of a tunnel, if the answer opens one.
+                    let octets = stream.octets.unwrap_or(0);
+                    stream.octets = Some(octets.saturating_add(run.bytes.len() as u64));
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }

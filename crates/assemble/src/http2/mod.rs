@@ -69,6 +69,14 @@ impl Http2 {
         self.streams.values()
     }
 
+    pub(crate) fn exchanges_mut(&mut self) -> impl Iterator<Item = &mut Box<Exchange>> {
+        self.streams.values_mut()
+    }
+
+    pub(crate) fn holds_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Stream 1 is that of a request in HTTP/1.1. The settings that came with it are not looked at: the server's encoder
     /// may do what it likes.
     pub(crate) fn upgraded(&mut self, requests: Direction, mut exchange: Box<Exchange>) {
@@ -396,6 +404,9 @@ impl Connection {
         } else {
             exchange.tx.response = Some(message);
             cx.counters.started.responses += 1;
+            if !end_stream && exchange.is_long() {
+                self.tell_start(&mut exchange, cx);
+            }
         }
         if let Some(http2) = &mut self.http2 {
             http2.streams.insert(stream, exchange);

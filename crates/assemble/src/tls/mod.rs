@@ -124,11 +124,11 @@ impl Connection {
     pub(crate) fn look_for_tls(&mut self, direction: Direction, run: Run<'_>, cx: &mut Context<'_>) {
         let fresh = run.has(flags::FRESH) && !self.again;
         let joined = run.has(flags::JOINED) || (run.has(flags::FRESH) && self.again);
-        match std::mem::replace(&mut self.look, Look::Clear) {
+        match std::mem::replace(&mut self.tls, Look::Clear) {
             Look::Clear => self.take_run(direction, run, cx),
             Look::Open if (fresh || joined) && begins_with_handshake(run.bytes) == Some(false) => {
                 if joined {
-                    self.look = Look::Joined(JOINED_LOOKS_MAX);
+                    self.tls = Look::Joined(JOINED_LOOKS_MAX);
                     return self.look_for_tls(direction, run, cx);
                 }
                 self.take_run(direction, run, cx);
@@ -144,7 +144,7 @@ impl Connection {
                     return self.unseen(Reason::JoinedLate, cx);
                 }
                 if left > 0 {
-                    self.look = Look::Joined(left - 1);
+                    self.tls = Look::Joined(left - 1);
                 }
                 self.take_run(direction, run, cx);
             }
@@ -157,9 +157,14 @@ impl Connection {
 
     /// Puts a session back, unless nobody needs it any more.
     pub(crate) fn keep(&mut self, session: Box<Session>) {
-        if !self.deaf && !session.is_over() {
-            self.look = Look::Session(session);
+        if !self.needs_no_plaintext() && !session.is_over() {
+            self.tls = Look::Session(session);
         }
+    }
+
+    /// It speaks something else than HTTP. Of tunnels the bytes are counted.
+    fn needs_no_plaintext(&self) -> bool {
+        self.deaf && self.tunnel.is_none()
     }
 
     /// The connection cannot be decrypted any further.
@@ -186,7 +191,7 @@ impl Connection {
     /// Bytes are missing before `sequence`, and nobody knows how many.
     fn lose_plain(&mut self, direction: Direction, sequence: u32, cx: &mut Context<'_>) {
         if self.deaf {
-            return;
+            return self.lose_tunnel(direction, sequence);
         }
         self.drop_candidate(direction, cx);
         let now_ns = cx.now_ns;

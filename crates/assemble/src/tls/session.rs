@@ -243,7 +243,7 @@ impl Connection {
     /// Reads what is held, as far as nothing is missing.
     fn read_on(&mut self, session: &mut Session, direction: Direction, cx: &mut Context<'_>) {
         while !session.over
-            && !self.deaf
+            && !self.needs_no_plaintext()
             && let Some(piece) = session.ways[direction.index()].take_ready()
         {
             let way = &session.ways[direction.index()];

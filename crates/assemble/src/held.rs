@@ -21,6 +21,9 @@ impl Held {
 
     /// Puts a run among the others, without what is already there; false where that differs.
     pub(crate) fn insert(&mut self, run: &Run<'_>) -> bool {
+        if self.pieces.is_empty() {
+            self.since_ns = run.time_ns;
+        }
         let mut run = *run;
         let mut same = true;
         let mut i = 0;

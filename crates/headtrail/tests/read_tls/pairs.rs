@@ -268,7 +268,11 @@ fn lines_that_are_none_are_told_and_a_missing_file_is_refused() {
         write(folder.path(), "keys", format!("# a comment\nwhat is this\n{}\0\n", talk.keys).as_bytes());
     let output = read(&file, Some(&keys), &["--format", "json"]);
     assert_eq!(transactions(&output).len(), 1, "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("2 not of a key log"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("1 not of a key log, 1 with a label that is not known"),
+        "{output:?}"
+    );
     let output = read(&file, Some(&folder.path().join("nowhere")), &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -27,7 +27,9 @@ impl Tcpdump {
         let file = folder.join("capture.pcap");
         let errors = folder.join("tcpdump.log");
         let mut command = Command::new("tcpdump");
-        command.args(["-i", "lo", "-Z", "root", "-U", "-B", "32768", "-s", "0", "-w"]).arg(&file);
+        command
+            .args(["-i", "lo", "-Z", "root", "-U", "--immediate-mode", "-B", "32768", "-s", "0", "-w"])
+            .arg(&file);
         command.args(["port", &port.to_string()]).stdout(Stdio::null());
         command.stderr(fs::File::create(&errors).unwrap());
         let Ok(mut child) = command.spawn() else {

@@ -178,10 +178,9 @@ fn push_http(out: &mut Vec<u8>, facts: &RawTransaction) {
     out.push(b'}');
 }
 
-/// Appends `tls`, of which the schema has no place for a JA4 fingerprint but that of the client.
+/// Appends `tls`. The schema has no place for JA4 fingerprints: see [`push_headtrail`].
 fn push_tls(out: &mut Vec<u8>, facts: &RawTransaction) {
     let Some(tls) = &facts.tls else { return };
-    let client_members = [("server_name", tls.sni.as_deref()), ("ja4", tls.ja4.as_deref())];
     let (version, cipher) = (tls.version_name(), tls.cipher_name());
     let members = [
         ("version", version.as_deref()),
@@ -190,27 +189,22 @@ fn push_tls(out: &mut Vec<u8>, facts: &RawTransaction) {
         ("next_protocol", tls.alpn.as_deref()),
     ];
     out.extend_from_slice(b",\"tls\":{\"established\":true");
-    push_present(out, &members, false);
-    if let Some(resumed) = tls.resumed {
-        out.extend_from_slice(b",\"resumed\":");
-        push_bool(out, resumed);
-    }
-    if client_members.iter().any(|(_, value)| value.is_some()) {
-        out.extend_from_slice(b",\"client\":{");
-        push_present(out, &client_members, true);
-        out.push(b'}');
-    }
-    out.push(b'}');
-}
-
-/// Appends the members that have a value.
-fn push_present(out: &mut Vec<u8>, members: &[(&str, Option<&str>)], mut first: bool) {
     for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
-        comma(out, &mut first);
+        out.push(b',');
         push_str(out, name);
         out.push(b':');
         push_str(out, value);
     }
+    if let Some(resumed) = tls.resumed {
+        out.extend_from_slice(b",\"resumed\":");
+        push_bool(out, resumed);
+    }
+    if let Some(name) = &tls.sni {
+        out.extend_from_slice(b",\"client\":{\"server_name\":");
+        push_str(out, name);
+        out.push(b'}');
+    }
+    out.push(b'}');
 }
 
 /// Appends `body` and `headers` and closes the message.
@@ -315,6 +309,11 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     if let Some(stream) = facts.stream {
         out.extend_from_slice(b",\"stream\":");
         push_number(out, stream);
+    }
+    if let Some(ja4) = facts.tls.as_ref().and_then(|tls| tls.ja4.as_ref()) {
+        out.extend_from_slice(b",\"tls\":{\"ja4\":");
+        push_str(out, ja4);
+        out.push(b'}');
     }
     if let Some(request) = &facts.request {
         out.extend_from_slice(b",\"request\":");

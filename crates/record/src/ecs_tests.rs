@@ -75,12 +75,13 @@ fn a_full_transaction_reads_as_documented() {
         "tls": {
             "established": true, "version": "1.3", "version_protocol": "tls", "cipher": "TLS_AES_128_GCM_SHA256",
             "next_protocol": "http/1.1", "resumed": false,
-            "client": {"server_name": "localhost", "ja4": "t13d1516h2_8daaf6152771_b186095e22b6"},
+            "client": {"server_name": "localhost"},
         },
         "process": {"pid": 812, "name": "nginx", "executable": "/usr/sbin/nginx"},
         "container": {"id": "0a1b"},
         "headtrail": {
             "connection": "0123456789ab-beef", "role": "server", "phase": "whole",
+            "tls": {"ja4": "t13d1516h2_8daaf6152771_b186095e22b6"},
             "request": {
                 "latin1": false,
                 "lines": [

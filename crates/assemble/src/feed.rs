@@ -48,6 +48,7 @@ impl Connection {
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
             match stream.state {
+                State::Tunnel if self.http2.is_some() => return self.seek_frame(direction, run, cx),
                 State::Tunnel => {
                     stream.pass(run.bytes.len() as u64);
                     return;
@@ -62,6 +63,7 @@ impl Connection {
                     if !self.keep_candidate(direction, &run, cx) {
                         cx.counters.stray_bytes += run.bytes.len() as u64;
                     }
+                    self.seek_http2(direction, &run, cx);
                     self.streams[index].pass(run.bytes.len() as u64);
                     return;
                 }

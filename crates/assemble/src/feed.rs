@@ -201,7 +201,9 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other {
-            if !self.speaks_http2(direction, run, 0, cx) {
+            if self.is_walked_http2(direction, run, cx) {
+                run.skip(run.bytes.len());
+            } else if !self.speaks_http2(direction, run, 0, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;

@@ -83,6 +83,11 @@ pub(crate) fn begins_with_settings(bytes: &[u8]) -> bool {
     bytes.first_chunk().is_some_and(|header| Header::read(header).begins_connection())
 }
 
+/// The bytes may be the beginning of a frame that is not unusually long: a message of HTTP/1 begins with a letter.
+pub(super) fn may_be_frame(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|header| Header::read(header).length < 1 << 20)
+}
+
 /// A header block, joined from its frames.
 pub(crate) struct Block {
     pub(crate) stream: u32,

@@ -16,7 +16,7 @@ use headtrail_record::event::{Direction, flags};
 use headtrail_record::transaction::{IncompleteReason, Line, Side, Span};
 
 use super::fields::{self, Fields};
-use super::frames::{Block, Frames};
+use super::frames::{self, Block, Frames};
 use super::resync::{FRAME_OCTETS_DEFAULT, Found};
 use super::{Http2, TABLE_OCTETS_MAX, mark_fields, message_of};
 use crate::connection::{Connection, Context};
@@ -145,6 +145,29 @@ impl Connection {
         let resync = self.resync.get_or_insert_default();
         resync.look(direction, run, None, None);
         let Some(requests) = resync.client() else { return };
+        self.join_http2(requests, direction, run, cx);
+    }
+
+    /// The capturing side walks over frames of a connection of which nothing is known here; true where it does.
+    pub(crate) fn is_walked_http2(
+        &mut self,
+        direction: Direction,
+        run: &Run<'_>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let fresh = self.fresh[direction.index()];
+        let walked = run.is_start() && !run.has(flags::RAW) && !fresh && self.may_be_frames();
+        if !walked || !frames::may_be_frame(run.bytes) {
+            return false;
+        }
+        let requests = if run.has(flags::REQUESTS) { direction } else { direction.reverse() };
+        self.join_http2(requests, direction, run, cx);
+        self.seek_frame(direction, *run, cx);
+        true
+    }
+
+    /// The connection speaks HTTP/2; where its frames begin is still to be found.
+    fn join_http2(&mut self, requests: Direction, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         self.decide_role(requests, direction, &run.begin());
         self.begin_http2(requests, 0, cx);
         let reason = self.why_joined();

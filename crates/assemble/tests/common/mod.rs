@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod h2;
+pub mod h2_talk;
 pub mod script;
 
 use headtrail_assemble::{Assembler, Counters, Limits};

@@ -193,7 +193,6 @@ impl Search {
                 self.chains.insert((place + HEADER_BYTES as u64 + u64::from(length), open));
             }
         }
-        let mut too_many = self.chains.len() > CHAINS_MAX;
         while let Some(&(place, open)) = self.chains.first() {
             let Some(header) = header_at(place) else { break };
             self.chains.pop_first();
@@ -201,7 +200,7 @@ impl Search {
                 self.chains.insert((place + HEADER_BYTES as u64 + u64::from(header.length), open));
             }
         }
-        too_many |= self.chains.len() > CHAINS_MAX;
+        let too_many = self.chains.len() > CHAINS_MAX;
         let all_started = base + window.len() as u64 >= starts + HEADER_BYTES as u64 - 1;
         if too_many || (all_started && self.chains.is_empty()) {
             self.begin_anew(self.next);

@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use headtrail_record::event::{
-    CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Resync, Segment, flags,
+    self, CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Segment, flags,
 };
 use headtrail_record::transaction::{IncompleteReason, RawTransaction};
 
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
-use crate::http2::{Http2, frames};
+use crate::http2::{Http2, Resync, frames};
 use crate::limits::Limits;
 use crate::long::{Look, Tunnel};
 use crate::packet;
@@ -34,7 +34,7 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) twins: &'a mut Twins,
     pub(crate) peers: &'a mut Peers,
-    pub(crate) resyncs: &'a mut Vec<Resync>,
+    pub(crate) resyncs: &'a mut Vec<event::Resync>,
     pub(crate) now_ns: u64,
     pub(crate) out: &'a mut dyn FnMut(RawTransaction),
 }
@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) spared: u8,
     /// It is over: why.
     pub(crate) closing: Option<CloseReason>,
+    /// Looks for frames of HTTP/2 where the place is not known.
+    pub(crate) resync: Option<Box<Resync>>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -138,6 +140,7 @@ impl Connection {
             look: None,
             spared: 0,
             closing: None,
+            resync: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -160,6 +163,7 @@ impl Connection {
             + self.streams[1].weight()
             + self.http2.as_ref().map_or(0, |http2| http2.weight())
             + self.tunnel_weight()
+            + self.resync.as_ref().map_or(0, |resync| resync.weight())
     }
 
     /// It may hold so many bytes.
@@ -695,7 +699,7 @@ impl Connection {
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
             let frames = stream.state == State::Frames;
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence, frames });
+            cx.resyncs.push(event::Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

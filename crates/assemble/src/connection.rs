@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use headtrail_record::event::{
-    CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Resync, Segment, flags,
+    self, CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Segment, flags,
 };
 use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{IncompleteReason, RawTransaction};
@@ -19,7 +19,7 @@ use headtrail_tls::KeyLog;
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
-use crate::http2::{Http2, frames};
+use crate::http2::{Http2, Resync, frames};
 use crate::limits::Limits;
 use crate::long::{Look, Tunnel};
 use crate::pairing::Exchange;
@@ -37,9 +37,9 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) twins: &'a mut Twins,
     pub(crate) peers: &'a mut Peers,
-    pub(crate) resyncs: &'a mut Vec<Resync>,
     /// Where TLS is looked for.
     pub(crate) keys: Option<&'a KeyLog>,
+    pub(crate) resyncs: &'a mut Vec<event::Resync>,
     pub(crate) now_ns: u64,
     pub(crate) out: &'a mut dyn FnMut(RawTransaction),
 }
@@ -107,6 +107,8 @@ pub(crate) struct Connection {
     pub(crate) spared: u8,
     /// It is over: why.
     pub(crate) closing: Option<CloseReason>,
+    /// Looks for frames of HTTP/2 where the place is not known.
+    pub(crate) resync: Option<Box<Resync>>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -153,6 +155,7 @@ impl Connection {
             look: None,
             spared: 0,
             closing: None,
+            resync: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -177,6 +180,7 @@ impl Connection {
             + self.tls.weight()
             + self.tls_facts.as_ref().map_or(0, |_| FACTS_BYTES)
             + self.tunnel_weight()
+            + self.resync.as_ref().map_or(0, |resync| resync.weight())
     }
 
     /// It may hold so many bytes.
@@ -741,7 +745,7 @@ impl Connection {
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
             let frames = stream.state == State::Frames;
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence, frames });
+            cx.resyncs.push(event::Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

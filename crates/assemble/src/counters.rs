@@ -55,8 +55,10 @@ pub struct Counters {
     pub other_connections: u64,
     /// Connections that speak HTTP/2.
     pub http2_connections: u64,
-    /// Of them, those given up because bytes were missing: where the next frame begins was not known.
+    /// Directions of them whose place was lost because bytes were missing.
     pub http2_lost: u64,
+    /// Directions whose place was found: after that, or in a connection that was joined in the middle.
+    pub http2_found: u64,
     /// Header blocks of HTTP/2 that were broken off, or stood where none may.
     pub http2_blocks_broken: u64,
     /// Connections that became tunnels (RFC 9110, 7.8 and 9.3.6).

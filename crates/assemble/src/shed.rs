@@ -136,6 +136,7 @@ impl Assembler {
 impl Connection {
     fn waits_for_order(&self) -> bool {
         self.tls.holds()
+            || self.resync.is_some()
             || self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
     }
 
@@ -146,6 +147,7 @@ impl Connection {
             self.session_order(&mut session, cx);
             self.keep(session);
         }
+        self.resync = None;
         for direction in [Direction::Ingress, Direction::Egress] {
             cx.counters.shed.order += u64::from(self.streams[direction.index()].held.is_some());
             self.drop_candidate(direction, cx);

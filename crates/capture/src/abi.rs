@@ -17,6 +17,8 @@ pub const STEPS_MAX: usize = 160;
 pub const RAW_WINDOWS_MAX: usize = 17;
 /// copied in a row for one direction before user space has to say where it is
 pub const RAW_BUDGET_BYTES: usize = 524288;
+/// `HT_SEEK_BUDGET_BYTES`
+pub const SEEK_BUDGET_BYTES: usize = 8388608;
 /// scratch areas of a CPU: process, softirq, and one that was preempted
 pub const SLOTS: u32 = 3;
 /// a power of two; CPUs beyond share

@@ -19,7 +19,9 @@
 #define HT_STEPS_MAX 160		 /* windows, heads and chunk lines of one packet; past it user space parses the rest */
 #define HT_RAW_WINDOWS_MAX 17		 /* windows of one packet that are copied where user space parses */
 #define HT_RAW_BUDGET_BYTES (512 * 1024) /* copied in a row for one direction before user space has to say where it is */
-#define HT_SLOTS 3			 /* scratch areas of a CPU: process, softirq, and one that was preempted */
+#define HT_SEEK_BUDGET_BYTES \
+	(16 * HT_RAW_BUDGET_BYTES) /* the same of a direction that may carry HTTP/2 and was joined in the middle */
+#define HT_SLOTS 3		   /* scratch areas of a CPU: process, softirq, and one that was preempted */
 
 #define HT_RINGS_MAX 64	   /* a power of two; CPUs beyond share */
 #define HT_CELL_BYTES 1024 /* of a lane */

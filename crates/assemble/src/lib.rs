@@ -13,7 +13,7 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: TLS, and what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
+//! Not here: what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;
@@ -24,6 +24,7 @@ mod feed;
 mod forgotten;
 mod framing;
 mod head;
+mod held;
 #[doc(hidden)]
 pub mod hpack;
 mod http2;
@@ -38,15 +39,18 @@ mod run;
 mod shed;
 mod stream;
 mod table;
+mod tls;
 mod twins;
 mod weight;
 
 use headtrail_record::event::{CloseReason, ConnectionId, Event, Resync, Segment, flags};
 use headtrail_record::transaction::RawTransaction;
+use headtrail_tls::KeyLog;
 
 pub use crate::counters::{Counters, Messages};
 pub use crate::limits::Limits;
 pub use crate::shed::Shed;
+pub use crate::tls::Counts as TlsCounts;
 
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
@@ -64,6 +68,7 @@ struct Shared {
     twins: Twins,
     peers: Peers,
     resyncs: Vec<Resync>,
+    keys: Option<KeyLog>,
     now_ns: u64,
 }
 
@@ -75,6 +80,7 @@ impl Shared {
             twins: &mut self.twins,
             peers: &mut self.peers,
             resyncs: &mut self.resyncs,
+            keys: self.keys.as_ref(),
             now_ns: self.now_ns,
             out,
         }
@@ -105,6 +111,7 @@ impl Assembler {
             twins: Twins::new(),
             peers,
             resyncs: Vec::new(),
+            keys: None,
             now_ns: 0,
         };
         Self {
@@ -116,6 +123,12 @@ impl Assembler {
             due: Due::default(),
             weight: 0,
         }
+    }
+
+    /// From now on connections that speak TLS are told apart, and decrypted with the keys that are put here before
+    /// their handshakes come.
+    pub fn tls_keys(&mut self) -> &mut KeyLog {
+        self.shared.keys.get_or_insert_default()
     }
 
     /// Takes one event; transactions that it completes are handed to `out` at once.

@@ -33,15 +33,16 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         Some(file) => key::from_file(file).map_err(Failure::usage)?,
         None => key::ephemeral().map_err(Failure::refused)?,
     };
+    let mut assembler = Assembler::new(Limits::default());
+    // Also without keys, to tell which connections speak TLS.
+    let keys = assembler.tls_keys();
+    let mut lines = headtrail_tls::Counts::default();
+    if let Some(file) = &options.keylog {
+        keylog::read(file, keys, &mut lines).map_err(Failure::usage)?;
+    }
     let mut sink = Sink::new(options.format, options.verbose, key)?;
     if sink.format == Format::Text && io::stdout().is_terminal() {
         text::write_titles(&mut sink.out, &sink.text);
-    }
-    let mut assembler = Assembler::new(Limits::default());
-    let mut lines = headtrail_tls::Counts::default();
-    match &options.keylog {
-        Some(file) => keylog::read(file, assembler.tls_keys(), &mut lines).map_err(Failure::usage)?,
-        None => drop(assembler.tls_keys()),
     }
     let mut ticked_ns = 0;
     while sink.failed.is_none() {

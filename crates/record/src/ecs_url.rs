@@ -150,7 +150,7 @@ mod tests {
     fn url(method: &str, target: &str, hosts: &[&str]) -> Value {
         let lines: Vec<_> = hosts.iter().map(|host| (&b"HOST"[..], host.as_bytes())).collect();
         let mut out = b"{\"a\":0".to_vec();
-        push_url(&mut out, &request(method.as_bytes(), target.as_bytes(), &lines, &[]));
+        push_url(&mut out, &request(method.as_bytes(), target.as_bytes(), &lines, &[]), "http");
         out.push(b'}');
         serde_json::from_slice::<Value>(&out).unwrap()["url"].clone()
     }

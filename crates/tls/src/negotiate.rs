@@ -121,6 +121,11 @@ impl Connection {
     }
 
     fn server_hello(&mut self, body: &[u8], server: Side, log: &KeyLog) -> Result<Effect, Reason> {
+        if let [0x7f, draft, ..] = *body {
+            // Drafts of TLS 1.3 before the 22nd: a ServerHello of another form.
+            self.facts.version = Some(Version(0x7f00 | u16::from(draft)));
+            return Err(Reason::VersionNotSupported);
+        }
         let hello = ServerHello::parse(body).ok_or(Reason::Malformed)?;
         let version = Version(hello.version);
         let retry = hello.is_retry();

@@ -409,7 +409,7 @@ pub fn wrong(out: &[RawTransaction], truth: &BTreeMap<u32, Truth>) -> Option<Str
         let Some(t) = tx.stream.and_then(|stream| truth.get(&stream)) else { return told("stream".into()) };
         for (side, message) in [(0, &tx.request), (1, &tx.response)] {
             let Some(message) = message else { continue };
-            if !seen.insert((tx.stream, side)) {
+            if tx.phase != Phase::Start && !seen.insert((tx.stream, side)) {
                 return told("twice".into());
             }
             let (head, trailers) = if side == 0 {
@@ -430,7 +430,7 @@ pub fn wrong(out: &[RawTransaction], truth: &BTreeMap<u32, Truth>) -> Option<Str
             {
                 return told(format!("trailers {what}"));
             }
-            let whole = tx.incomplete.is_empty();
+            let whole = tx.incomplete.is_empty() && tx.phase != Phase::Start;
             if whole
                 && (message.trailers.len() != trailers.len() || message.body_bytes != Some(t.octets[side]))
             {
@@ -438,6 +438,7 @@ pub fn wrong(out: &[RawTransaction], truth: &BTreeMap<u32, Truth>) -> Option<Str
             }
         }
         if tx.incomplete.is_empty()
+            && tx.phase != Phase::Start
             && (tx.request.is_none()
                 || tx.response.is_none()
                 || tx.interim.len() != usize::from(t.interim.is_some()))
@@ -446,7 +447,7 @@ pub fn wrong(out: &[RawTransaction], truth: &BTreeMap<u32, Truth>) -> Option<Str
         }
         for message in &tx.interim {
             let Some(sent) = &t.interim else { return told("interim".into()) };
-            if !seen.insert((tx.stream, 2)) {
+            if tx.phase != Phase::Start && !seen.insert((tx.stream, 2)) {
                 return told("interim twice".into());
             }
             if let Some(what) = wrong_head(message, sent) {

@@ -352,6 +352,7 @@ impl Connection {
 
     /// Looks whether the session is over.
     fn settle(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        session.over |= self.needs_no_plaintext();
         if session.over {
             return;
         }

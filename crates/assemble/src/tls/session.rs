@@ -165,6 +165,9 @@ impl Connection {
             return self.decide(session, cx);
         }
         self.acknowledged(session, direction, &run, cx);
+        if session.over {
+            return;
+        }
         let way = &mut session.ways[direction.index()];
         let hole = distance(way.next, run.sequence);
         if way.begin.is_some() && hole <= 0 {

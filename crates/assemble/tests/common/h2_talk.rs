@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headtrail_record::event::Direction;
-use headtrail_record::transaction::{Message, RawTransaction};
+use headtrail_record::transaction::{Message, Phase, RawTransaction};
 use proptest::prelude::*;
 
 use super::h2::*;
@@ -403,7 +403,8 @@ fn wrong_head(message: &Message, sent: &Fields) -> Option<String> {
 /// What was given out and not sent, or not there, or twice; or said to be whole and is not.
 pub fn wrong(out: &[RawTransaction], truth: &BTreeMap<u32, Truth>) -> Option<String> {
     let mut seen = BTreeSet::new();
-    for tx in out {
+    // What a start tells, its end tells again.
+    for tx in out.iter().filter(|tx| tx.phase != Phase::Start) {
         let told = |what: String| Some(format!("{what}: {}", line(tx)));
         let Some(t) = tx.stream.and_then(|stream| truth.get(&stream)) else { return told("stream".into()) };
         for (side, message) in [(0, &tx.request), (1, &tx.response)] {

@@ -46,7 +46,7 @@ enum Under {
     /// The first of those that lay ready.
     Next,
     /// Those behind a KeyUpdate that was lost.
-    Updated(Keys),
+    Updated(Box<Keys>),
 }
 
 struct Found {
@@ -91,7 +91,7 @@ impl Connection {
         match found.under {
             Under::Current => {}
             Under::Next => half.advance()?,
-            Under::Updated(keys) => half.use_keys(keys),
+            Under::Updated(keys) => half.use_keys(*keys),
         }
         half.sequence = found.sequence + 1;
         // In the handshake the message that ends it may have lost its beginning, so the next keys are tried on.
@@ -140,7 +140,7 @@ fn find(half: &Half, header: Header, body: &[u8], records_max: u64) -> Result<Op
             if let Some(updated) = half.keys.as_ref().and_then(Keys::updated)
                 && let Some(opened) = try_from(&updated, 0)
             {
-                return found(Under::Updated(updated), opened);
+                return found(Under::Updated(Box::new(updated)), opened);
             }
         }
     }

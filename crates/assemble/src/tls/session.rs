@@ -165,6 +165,9 @@ impl Connection {
             return self.decide(session, cx);
         }
         self.acknowledged(session, direction, &run, cx);
+        if session.over {
+            return;
+        }
         let way = &mut session.ways[direction.index()];
         let hole = distance(way.next, run.sequence);
         if way.begin.is_some() && hole <= 0 {
@@ -352,6 +355,7 @@ impl Connection {
 
     /// Looks whether the session is over.
     fn settle(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        session.over |= self.needs_no_plaintext();
         if session.over {
             return;
         }

@@ -44,6 +44,15 @@ struct Talk {
 }
 
 fn talk(version: &'static SupportedProtocolVersion, exchanges: usize) -> Talk {
+    talk_of(version, exchanges, request, response)
+}
+
+fn talk_of(
+    version: &'static SupportedProtocolVersion,
+    exchanges: usize,
+    request: impl Fn(usize) -> Vec<u8>,
+    response: impl Fn(usize) -> Vec<u8>,
+) -> Talk {
     let authority = Authority::new();
     let Tls::Config(server) = authority.server(Fault::None) else { panic!("no TLS") };
     let mut roots = RootCertStore::empty();
@@ -213,6 +222,21 @@ fn without_any_one_packet_nothing_is_invented() {
             let told = !losses(&output).is_empty() || records.iter().any(|r| r["incomplete"] != json!([]));
             assert!(told || records.len() == 3, "{name} {lost}: {records:?}");
         }
+    }
+}
+
+#[test]
+fn what_is_not_http_ends_quietly_with_holes_too() {
+    let folder = TempDir::new().unwrap();
+    let noise = |n: usize| (0..30_000).map(|i| (i * 7 + n) as u8 | 0x80).collect::<Vec<u8>>();
+    let talk = talk_of(&rustls::version::TLS13, 2, noise, noise);
+    let keys = write(folder.path(), "keys", talk.keys.as_bytes());
+    let all = packets(&talk.steps, 1000);
+    for lost in [0, 3, 8, 12, 20, 40, 60] {
+        let mut rest = all.clone();
+        rest.remove(lost);
+        let output = read(&pcap(&rest, folder.path()), Some(&keys), &["--format", "json"]);
+        assert!(transactions(&output).is_empty(), "{lost}: {output:?}");
     }
 }
 

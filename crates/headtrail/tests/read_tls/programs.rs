@@ -58,7 +58,7 @@ impl Tcpdump {
     }
 
     /// Waits until nothing more is written, and ends it.
-    fn end(mut self) -> PathBuf {
+    fn end(self) -> PathBuf {
         let mut before = (0, std::time::Instant::now());
         eventually("the capture is written", DEADLINE, || {
             let now = fs::metadata(&self.file).unwrap().len();
@@ -109,15 +109,19 @@ fn curl_and_nginx_are_read_as_they_spoke() {
         let Some(tcpdump) = Tcpdump::start(port, case.path()) else { return };
         let (keys, heads, body) =
             (case.path().join("keys"), case.path().join("heads"), case.path().join("body"));
-        // Less than the window of HTTP/2: nginx answers without reading it.
-        fs::write(&body, vec![b'x'; 50_000]).unwrap();
+        // nginx answers without waiting for it, and then may give up an upload over HTTP/2.
+        let posts = alpn != "h2";
+        fs::write(&body, vec![b'x'; 5_000]).unwrap();
         let url = |path: &str| format!("https://localhost:{port}{path}");
         let mut curl = Command::new("curl");
         curl.env("SSLKEYLOGFILE", &keys)
             .args(["-sk", "-4", "-m", "20", "-A", "agent/1", "-o", "/dev/null", "-D"])
             .arg(&heads);
         curl.args(arguments).args(["-H", "X-Test: a", "-H", "x-TEST: b", "-H", "Expect:"]);
-        curl.arg("--data-binary").arg(format!("@{}", body.display())).arg(url("/one?x=1"));
+        if posts {
+            curl.arg("--data-binary").arg(format!("@{}", body.display()));
+        }
+        curl.arg(url("/one?x=1"));
         curl.args(["--next", "-sk", "-4", "-A", "agent/2", "-o", "/dev/null", "-D", "-"])
             .args(arguments)
             .arg(url("/two"));
@@ -131,8 +135,7 @@ fn curl_and_nginx_are_read_as_they_spoke() {
         let sent = |path: &str, agent: &str, more: &[(&str, &str)]| {
             let host = format!("localhost:{port}");
             let first = if alpn == "h2" {
-                let method = if more.is_empty() { "GET" } else { "POST" };
-                json!([[":method", method], [":path", path], [":scheme", "https"], [":authority", host]])
+                json!([[":method", "GET"], [":path", path], [":scheme", "https"], [":authority", host]])
             } else {
                 json!([["Host", host]])
             };
@@ -145,7 +148,7 @@ fn curl_and_nginx_are_read_as_they_spoke() {
         let more = [
             ("X-Test", "a"),
             ("x-TEST", "b"),
-            ("Content-Length", "50000"),
+            ("Content-Length", "5000"),
             ("Content-Type", "application/x-www-form-urlencoded"),
         ];
         let sorted = |lines: &Value| {
@@ -155,16 +158,17 @@ fn curl_and_nginx_are_read_as_they_spoke() {
             lines[..pseudo].sort_by_key(|l| l[0].as_str().unwrap().to_owned());
             lines
         };
-        for (record, expected) in
-            records.iter().zip([sent("/one?x=1", "agent/1", &more), sent("/two", "agent/2", &[])])
-        {
+        for (record, expected) in records.iter().zip([
+            sent("/one?x=1", "agent/1", &more[..if posts { 4 } else { 2 }]),
+            sent("/two", "agent/2", &[]),
+        ]) {
             assert_eq!(sorted(&record["request"]["lines"]), sorted(&Value::from(expected)), "{context}");
             assert_eq!(record["incomplete"], json!([]), "{context}");
             let tls = &record["tls"];
             assert_eq!((&tls["version"], &tls["alpn"]), (&json!(version), &json!(alpn)), "{context}");
             assert_eq!(tls["sni"], "localhost");
         }
-        assert_eq!(records[0]["request"]["body_bytes"], 50_000);
+        assert_eq!(records[0]["request"]["body_bytes"], if posts { 5_000 } else { 0 });
         let skip_status = |lines: &Value| {
             let lines = lines.as_array().unwrap().iter().filter(|l| l[0] != ":status");
             Value::from(lines.cloned().collect::<Vec<_>>())

@@ -10,7 +10,7 @@ use crate::reading::{Step, read, recut};
 fn folder(name: &str) -> Option<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let given = std::env::var_os("HEADTRAIL_CAPTURES").map(PathBuf::from);
-    let places = [given, Some(top.join("../shared/captures")), Some(PathBuf::from("/work/shared/captures"))];
+    let places = [given, Some(top.join("../shared/captures"))];
     let found = places.into_iter().flatten().map(|p| p.join(name)).find(|p| p.is_dir());
     if found.is_none() {
         eprintln!("skipped: no folder {name} in ../shared/captures or HEADTRAIL_CAPTURES");

@@ -198,7 +198,7 @@ impl Connection {
             self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
             return;
         }
-        if head::kind(run.bytes) == Kind::Other {
+        if head::kind(run.bytes) == Kind::Other && head::simple_request(run.bytes).is_none() {
             if !self.speaks_http2(direction, run, 0, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
@@ -223,28 +223,25 @@ impl Connection {
         partial.bytes.extend_from_slice(new);
         // An empty line may have begun in the two bytes before.
         let end = head::head_end(&partial.bytes, old.saturating_sub(2));
-        if end.is_none() && partial.bytes.len() < limit {
-            let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
-            let other = tell && head::kind(&partial.bytes) == Kind::Other;
-            if !other {
-                stream.take(run, room);
+        let full = partial.bytes.len() >= limit;
+        let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n') || full;
+        if tell && head::kind(&partial.bytes) == Kind::Other {
+            if let Some(len) = head::simple_request(&partial.bytes) {
+                self.begin_simple(direction, run, (old, len), cx);
             } else if !self.speaks_http2(direction, run, old, cx) {
                 self.not_a_message(direction, run, old, cx);
             }
             return;
         }
-        // What follows the preface's first line may have come with it.
-        if partial.bytes.starts_with(frames::PREFACE_LINE) && self.speaks_http2(direction, run, old, cx) {
+        if end.is_none() && !full {
+            stream.take(run, room);
             return;
         }
-        let stream = &mut self.streams[direction.index()];
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());
         whole.bytes.truncate(len);
-        if head::kind(&whole.bytes) == Kind::Other
-            || (end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other)
-        {
+        if end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other {
             self.not_a_message(direction, run, old, cx);
             return;
         }
@@ -293,6 +290,24 @@ impl Connection {
         }
         self.begin_http2(requests, if requests == direction { before } else { 0 }, cx);
         true
+    }
+
+    /// A request of HTTP/0.9: one line of `len` bytes, of which `old` are those of earlier runs. What follows is not framed.
+    fn begin_simple(
+        &mut self,
+        direction: Direction,
+        run: &mut Run<'_>,
+        (old, len): (usize, usize),
+        cx: &mut Context<'_>,
+    ) {
+        let stream = &mut self.streams[direction.index()];
+        let Some(mut whole) = stream.partial.take() else { return };
+        let Some(begin) = whole.begin.take() else { return };
+        whole.bytes.truncate(len);
+        stream.take(run, len.saturating_sub(old));
+        let mut head = head::read(&whole.bytes, cx.limits);
+        head.facts.is_simple = true;
+        self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
     }
 
     /// Behind a head, or a trailer section, that was longer than the limit.

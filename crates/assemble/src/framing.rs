@@ -4,10 +4,10 @@ use headtrail_record::transaction::Anomaly;
 
 /// A set of anomalies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Anomalies(u16);
+pub(crate) struct Anomalies(u32);
 
 /// All that assembly finds; the place of each is its bit.
-const ALL: [Anomaly; 15] = [
+const ALL: [Anomaly; 20] = [
     Anomaly::MalformedHead,
     Anomaly::TooManyLines,
     Anomaly::LengthAndEncoding,
@@ -23,6 +23,11 @@ const ALL: [Anomaly; 15] = [
     Anomaly::PseudoFieldsInvalid,
     Anomaly::Pushed,
     Anomaly::FramesInvalid,
+    Anomaly::BareCr,
+    Anomaly::SpaceBeforeColon,
+    Anomaly::EncodingAmbiguous,
+    Anomaly::VersionUnknown,
+    Anomaly::StatusOutOfRange,
 ];
 
 impl Anomalies {
@@ -55,6 +60,11 @@ pub(crate) struct Facts {
     length_invalid: bool,
     /// Transfer-Encoding is there; true: its last coding is chunked.
     encoding: Option<bool>,
+    chunked_seen: bool,
+    /// A line that lenient readers take for one of these two.
+    odd_framing: bool,
+    /// HTTP/0.9: it has no framing.
+    pub(crate) is_simple: bool,
     pub(crate) anomalies: Anomalies,
 }
 
@@ -63,26 +73,54 @@ impl Facts {
     pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) {
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                let last = value.rsplit(|&b| b == b',').map(<[u8]>::trim_ascii).find(|c| !c.is_empty());
-                // Parameters of a coding are not its name.
-                let name = last.map(|c| c.split(|&b| b == b';').next().unwrap_or(c).trim_ascii());
-                self.encoding = Some(name.is_some_and(|c| c.eq_ignore_ascii_case(b"chunked")));
-            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_encoding(value),
             _ => {}
         }
+    }
+
+    /// The name of a field line is not a token. By RFC 9112, 5.1, it is none that frames the body; lenient readers
+    /// take it for one.
+    pub(crate) fn note_odd_name(&mut self, name: &[u8]) {
+        let like = |known: &[u8]| {
+            name.len() <= known.len() + 8 && memchr::memmem::find(&lower(name), known).is_some()
+        };
+        self.odd_framing |= like(b"content-length") || like(b"transfer-encoding");
+    }
+
+    /// The version is that of HTTP/1.0.
+    pub(crate) fn note_http10(&mut self) {
+        if self.encoding.is_some() {
+            self.anomalies.add(Anomaly::EncodingAmbiguous);
+        }
+    }
+
+    fn note_encoding(&mut self, value: &[u8]) {
+        let mut chunked = None;
+        for coding in value.split(|&b| b == b',').map(trim_blanks).filter(|c| !c.is_empty()) {
+            // Parameters of a coding are not its name.
+            let name = trim_blanks(coding.split(|&b| b == b';').next().unwrap_or(coding));
+            let is_chunked = name.eq_ignore_ascii_case(b"chunked");
+            if name.eq_ignore_ascii_case(b"identity") || (is_chunked && self.chunked_seen) {
+                self.anomalies.add(Anomaly::EncodingAmbiguous);
+            }
+            self.chunked_seen |= is_chunked;
+            chunked = Some(is_chunked);
+        }
+        self.encoding = Some(chunked.unwrap_or(false));
     }
 
     /// There is more than one reading of it in use: what follows may be framed differently by those who talk.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.encoding.is_some_and(|chunked| !chunked || self.length.is_some())
             || self.length_invalid
+            || self.odd_framing
             || self.anomalies.has(Anomaly::LengthsDiffer)
+            || self.anomalies.has(Anomaly::EncodingAmbiguous)
     }
 
     fn note_length(&mut self, value: &[u8]) {
         // A list of equal numbers is as good as one (RFC 9110, 8.6).
-        for part in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+        for part in value.split(|&b| b == b',').map(trim_blanks) {
             match (number(part), self.length) {
                 (None, _) => {
                     self.length_invalid = true;
@@ -93,6 +131,18 @@ impl Facts {
             }
         }
     }
+}
+
+/// Without the optional whitespace of RFC 9110, 5.6.3: a form feed or vertical tab is part of what it stands before.
+fn trim_blanks(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn lower(name: &[u8]) -> Vec<u8> {
+    name.iter().map(u8::to_ascii_lowercase).collect()
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
@@ -122,6 +172,9 @@ pub(crate) enum Body {
 
 /// The body of a request (RFC 9112, 6.3, rules 3 to 7).
 pub(crate) fn request_body(facts: &mut Facts) -> Body {
+    if facts.is_simple {
+        return Body::Unknown;
+    }
     body(facts, false).unwrap_or(Body::None)
 }
 

@@ -54,7 +54,7 @@ fn is_token(byte: u8) -> bool {
 
 /// Tells from the first line what a message is; `Undecided` only while the line has not ended.
 pub(crate) fn kind(bytes: &[u8]) -> Kind {
-    const PREFIX: &[u8] = b"HTTP/1.";
+    const PREFIX: &[u8] = b"HTTP/";
     if bytes.starts_with(PREFIX) {
         return response_kind(&bytes[PREFIX.len()..]);
     }
@@ -69,14 +69,34 @@ pub(crate) fn kind(bytes: &[u8]) -> Kind {
     }
     match memchr::memchr(b'\n', bytes) {
         None => Kind::Undecided,
-        Some(lf) if request_version(trim_end(&bytes[end..lf])).is_some() => Kind::Request,
-        Some(_) => Kind::Other,
+        Some(lf) => {
+            let line = trim_end(&bytes[..lf]);
+            let odd = || begins_with_known_method(bytes) && odd_version(line);
+            if request_version(&line[end.min(line.len())..]).is_some() || odd() {
+                Kind::Request
+            } else {
+                Kind::Other
+            }
+        }
     }
 }
 
-/// `rest` follows "HTTP/1.": a digit, a space, three digits, then a space or the line's end (RFC 9112, 4).
+/// The line ends with what is meant as a version of HTTP: another one, or misspelt.
+fn odd_version(line: &[u8]) -> bool {
+    let at = line.iter().rposition(|&b| b == b' ').map_or(0, |at| at + 1);
+    line.get(at..at + 5).is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// Length of a request of HTTP/0.9 (RFC 1945, 5): one line without a version.
+pub(crate) fn simple_request(bytes: &[u8]) -> Option<usize> {
+    let lf = memchr::memchr(b'\n', bytes)?;
+    let target = trim_end(bytes[..lf].strip_prefix(b"GET ")?);
+    (target.starts_with(b"/") && !target.iter().any(u8::is_ascii_whitespace)).then_some(lf + 1)
+}
+
+/// `rest` follows "HTTP/": a version, a space, three digits, then a space or the line's end (RFC 9112, 4).
 fn response_kind(rest: &[u8]) -> Kind {
-    const FORM: &[u8] = b"9 999";
+    const FORM: &[u8] = b"9.9 999";
     for (&form, &byte) in FORM.iter().zip(rest) {
         if !(if form == b'9' { byte.is_ascii_digit() } else { byte == form }) {
             return Kind::Other;
@@ -217,6 +237,7 @@ fn whole(text: &[u8], start: StartLine, version: u8, headers: &[httparse::Header
         facts.anomalies.add(Anomaly::BareLf);
     }
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    note_start(&mut facts, start, version);
     Parsed::Whole(Head { text: text.to_vec(), start, version, lines, facts }, text.len())
 }
 
@@ -255,6 +276,9 @@ pub(crate) fn split(text: &[u8], cut: bool, limits: &Limits) -> Head {
             }
             end
         };
+        if end < next && memchr::memchr(b'\r', &text[at..end]).is_some() {
+            facts.anomalies.add(Anomaly::BareCr);
+        }
         if start.is_none() {
             start = Some(start_line(text, end));
         } else if end == at || !field_line(text, at, end, &mut lines, &mut facts, limits) {
@@ -269,7 +293,28 @@ pub(crate) fn split(text: &[u8], cut: bool, limits: &Limits) -> Head {
         StartLine::Request { method: Span::default(), target: Span::default() },
         Version::Http11,
     ));
+    let line = &text[..memchr::memchr(b'\n', text).unwrap_or(0)];
+    let known = |at: &[u8]| matches!(at, b"HTTP/1.0" | b"HTTP/1.1");
+    let told = match start {
+        StartLine::Request { .. } => trim_end(line).last_chunk::<8>(),
+        StartLine::Status { .. } => line.first_chunk::<8>(),
+    };
+    if !line.is_empty() && !told.is_some_and(|version| known(version)) {
+        facts.anomalies.add(Anomaly::VersionUnknown);
+    }
+    note_start(&mut facts, start, version);
     Head { text: text.to_vec(), start, version, lines, facts }
+}
+
+fn note_start(facts: &mut Facts, start: StartLine, version: Version) {
+    if version == Version::Http10 {
+        facts.note_http10();
+    }
+    if let StartLine::Status { status, .. } = start
+        && !(100..600).contains(&status)
+    {
+        facts.anomalies.add(Anomaly::StatusOutOfRange);
+    }
 }
 
 fn field_line(
@@ -293,7 +338,16 @@ fn field_line(
         return false;
     }
     lines.push(match memchr::memchr(b':', line) {
-        Some(colon) => Line::new(Span::of(at, at + colon), trimmed(text, at + colon + 1, end)),
+        Some(colon) => {
+            let name = &line[..colon];
+            if name.ends_with(b" ") || name.ends_with(b"\t") {
+                facts.anomalies.add(Anomaly::SpaceBeforeColon);
+            }
+            if !name.iter().all(|&b| is_token(b)) {
+                facts.note_odd_name(name);
+            }
+            Line::new(Span::of(at, at + colon), trimmed(text, at + colon + 1, end))
+        }
         None => Line::new(Span::of(at, end), Span { start: end as u32, len: 0 }),
     });
     true

@@ -324,6 +324,17 @@ pub enum Anomaly {
     Pushed,
     /// Frames that RFC 9113 does not allow in that place.
     FramesInvalid,
+    /// A CR within a line of the head.
+    BareCr,
+    /// Whitespace between a field name and its colon (RFC 9112, 5.1).
+    SpaceBeforeColon,
+    /// A Transfer-Encoding that readers take differently: chunked more than once, identity, or in an HTTP/1.0 message
+    /// (RFC 9112, 6.1).
+    EncodingAmbiguous,
+    /// A version other than HTTP/1.0 and HTTP/1.1, misspelt, or none (HTTP/0.9).
+    VersionUnknown,
+    /// A status code outside of 100 to 599 (RFC 9110, 15).
+    StatusOutOfRange,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -348,6 +359,11 @@ impl Anomaly {
             Self::PseudoFieldsInvalid => "pseudo_fields_invalid",
             Self::Pushed => "pushed",
             Self::FramesInvalid => "frames_invalid",
+            Self::BareCr => "bare_cr",
+            Self::SpaceBeforeColon => "space_before_colon",
+            Self::EncodingAmbiguous => "encoding_ambiguous",
+            Self::VersionUnknown => "version_unknown",
+            Self::StatusOutOfRange => "status_out_of_range",
             Self::Unknown(number) => return unknown(number),
         })
     }

@@ -41,6 +41,7 @@ numbered! {
     Anomaly {
         MalformedHead TooManyLines LengthAndEncoding LengthsDiffer LengthInvalid EncodingNotChunked ChunkInvalid ObsFold
         BareLf UnexpectedResponse OverlapDiffers StrayBytes PseudoFieldsInvalid Pushed FramesInvalid
+        BareCr SpaceBeforeColon EncodingAmbiguous VersionUnknown StatusOutOfRange
     }
     KidClass { Empty Uuid Number Hex Thumbprint Word Url Path Odd }
     PatternKind { Secret Attack }

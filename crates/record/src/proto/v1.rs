@@ -786,6 +786,11 @@ pub enum Anomaly {
     PseudoFieldsInvalid = 13,
     Pushed = 14,
     FramesInvalid = 15,
+    BareCr = 16,
+    SpaceBeforeColon = 17,
+    EncodingAmbiguous = 18,
+    VersionUnknown = 19,
+    StatusOutOfRange = 20,
 }
 impl Anomaly {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -810,6 +815,11 @@ impl Anomaly {
             Self::PseudoFieldsInvalid => "ANOMALY_PSEUDO_FIELDS_INVALID",
             Self::Pushed => "ANOMALY_PUSHED",
             Self::FramesInvalid => "ANOMALY_FRAMES_INVALID",
+            Self::BareCr => "ANOMALY_BARE_CR",
+            Self::SpaceBeforeColon => "ANOMALY_SPACE_BEFORE_COLON",
+            Self::EncodingAmbiguous => "ANOMALY_ENCODING_AMBIGUOUS",
+            Self::VersionUnknown => "ANOMALY_VERSION_UNKNOWN",
+            Self::StatusOutOfRange => "ANOMALY_STATUS_OUT_OF_RANGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -831,6 +841,11 @@ impl Anomaly {
             "ANOMALY_PSEUDO_FIELDS_INVALID" => Some(Self::PseudoFieldsInvalid),
             "ANOMALY_PUSHED" => Some(Self::Pushed),
             "ANOMALY_FRAMES_INVALID" => Some(Self::FramesInvalid),
+            "ANOMALY_BARE_CR" => Some(Self::BareCr),
+            "ANOMALY_SPACE_BEFORE_COLON" => Some(Self::SpaceBeforeColon),
+            "ANOMALY_ENCODING_AMBIGUOUS" => Some(Self::EncodingAmbiguous),
+            "ANOMALY_VERSION_UNKNOWN" => Some(Self::VersionUnknown),
+            "ANOMALY_STATUS_OUT_OF_RANGE" => Some(Self::StatusOutOfRange),
             _ => None,
         }
     }

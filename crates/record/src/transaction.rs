@@ -106,6 +106,10 @@ pub enum Version {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/0.9: a request-line without a version (RFC 1945, 5).
+    Http09,
+    /// Another version, or a misspelt one, in a message of HTTP/1.
+    Other,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -118,6 +122,8 @@ impl Version {
             Self::Http10 => "1.0".into(),
             Self::Http11 => "1.1".into(),
             Self::Http2 => "2".into(),
+            Self::Http09 => "0.9".into(),
+            Self::Other => "other".into(),
             Self::Unknown(number) => unknown(number),
         }
     }
@@ -331,10 +337,14 @@ pub enum Anomaly {
     /// A Transfer-Encoding that readers take differently: chunked more than once, identity, or in an HTTP/1.0 message
     /// (RFC 9112, 6.1).
     EncodingAmbiguous,
-    /// A version other than HTTP/1.0 and HTTP/1.1, misspelt, or none (HTTP/0.9).
+    /// In a message of HTTP/1, a version other than HTTP/1.0 and HTTP/1.1, a misspelt one, or none (HTTP/0.9).
     VersionUnknown,
     /// A status code outside of 100 to 599 (RFC 9110, 15).
     StatusOutOfRange,
+    /// A line that lenient readers take for Content-Length or Transfer-Encoding (RFC 9112, 5.1 and 5.2).
+    FramingObscured,
+    /// Content-Length or Transfer-Encoding among the trailers (RFC 9110, 6.5.1).
+    TrailerFraming,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -364,6 +374,8 @@ impl Anomaly {
             Self::EncodingAmbiguous => "encoding_ambiguous",
             Self::VersionUnknown => "version_unknown",
             Self::StatusOutOfRange => "status_out_of_range",
+            Self::FramingObscured => "framing_obscured",
+            Self::TrailerFraming => "trailer_framing",
             Self::Unknown(number) => return unknown(number),
         })
     }

@@ -690,6 +690,8 @@ pub enum Version {
     Http11 = 2,
     Http2 = 3,
     Http3 = 4,
+    Http09 = 5,
+    Other = 6,
 }
 impl Version {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -703,6 +705,8 @@ impl Version {
             Self::Http11 => "VERSION_HTTP_1_1",
             Self::Http2 => "VERSION_HTTP_2",
             Self::Http3 => "VERSION_HTTP_3",
+            Self::Http09 => "VERSION_HTTP_0_9",
+            Self::Other => "VERSION_OTHER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -713,6 +717,8 @@ impl Version {
             "VERSION_HTTP_1_1" => Some(Self::Http11),
             "VERSION_HTTP_2" => Some(Self::Http2),
             "VERSION_HTTP_3" => Some(Self::Http3),
+            "VERSION_HTTP_0_9" => Some(Self::Http09),
+            "VERSION_OTHER" => Some(Self::Other),
             _ => None,
         }
     }
@@ -791,6 +797,8 @@ pub enum Anomaly {
     EncodingAmbiguous = 18,
     VersionUnknown = 19,
     StatusOutOfRange = 20,
+    FramingObscured = 21,
+    TrailerFraming = 22,
 }
 impl Anomaly {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -820,6 +828,8 @@ impl Anomaly {
             Self::EncodingAmbiguous => "ANOMALY_ENCODING_AMBIGUOUS",
             Self::VersionUnknown => "ANOMALY_VERSION_UNKNOWN",
             Self::StatusOutOfRange => "ANOMALY_STATUS_OUT_OF_RANGE",
+            Self::FramingObscured => "ANOMALY_FRAMING_OBSCURED",
+            Self::TrailerFraming => "ANOMALY_TRAILER_FRAMING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -846,6 +856,8 @@ impl Anomaly {
             "ANOMALY_ENCODING_AMBIGUOUS" => Some(Self::EncodingAmbiguous),
             "ANOMALY_VERSION_UNKNOWN" => Some(Self::VersionUnknown),
             "ANOMALY_STATUS_OUT_OF_RANGE" => Some(Self::StatusOutOfRange),
+            "ANOMALY_FRAMING_OBSCURED" => Some(Self::FramingObscured),
+            "ANOMALY_TRAILER_FRAMING" => Some(Self::TrailerFraming),
             _ => None,
         }
     }

@@ -176,10 +176,14 @@ impl Connection {
             self.process = segment.process;
         }
         self.last_ns = segment.time_ns;
-        if self.deaf || segment.bytes.is_empty() {
+        let direction = segment.direction;
+        if self.deaf {
+            self.count_tunnel(direction, segment.bytes, cx);
             return;
         }
-        let direction = segment.direction;
+        if segment.bytes.is_empty() {
+            return;
+        }
         let run = Run::of(segment);
         let other = direction.reverse();
         if self.streams[other.index()].waits() {

@@ -58,6 +58,8 @@ pub struct Counters {
     pub http2_blocks_broken: u64,
     /// Connections that became tunnels (RFC 9110, 7.8 and 9.3.6).
     pub tunnels: u64,
+    /// Bytes in tunnels, and behind requests for one; none of them is read as HTTP.
+    pub tunnel_bytes: u64,
     /// Connections given up because nothing was heard of them.
     pub idle_connections: u64,
     /// Transactions given up because one connection held too many.

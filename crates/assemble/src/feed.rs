@@ -36,7 +36,7 @@ impl Connection {
         let first = begins_packet;
         loop {
             if self.deaf {
-                return;
+                return self.count_tunnel(direction, run.bytes, cx);
             }
             if self.may_end_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
                 let ends = run.is_start() || self.is_answer(direction, &run);
@@ -51,7 +51,7 @@ impl Connection {
             match stream.state {
                 State::Tunnel => {
                     stream.pass(run.bytes.len() as u64);
-                    return;
+                    return self.count_tunnel(direction, run.bytes, cx);
                 }
                 State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
@@ -339,7 +339,8 @@ impl Connection {
             return self.complete(direction, Some(time_ns), cx);
         };
         let body = self.body_behind(direction, skip.facts());
-        let connect = self.side(direction) == Side::Request && self.in_progress(direction).is_some_and(|e| e.connect);
+        let connect =
+            self.side(direction) == Side::Request && self.in_progress(direction).is_some_and(|e| e.connect);
         self.set_body(direction, body, time_ns, cx);
         if connect {
             self.streams[direction.index()].state = State::Tunnel;

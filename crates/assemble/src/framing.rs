@@ -127,7 +127,8 @@ impl Facts {
             // Parameters of a coding are not its name; chunked has none.
             let name = trim_blanks(coding.split(|&b| b == b';').next().unwrap_or(coding));
             let is_chunked = name.eq_ignore_ascii_case(b"chunked");
-            if name.eq_ignore_ascii_case(b"identity") || (is_chunked && (self.chunked_seen || name != coding)) {
+            if name.eq_ignore_ascii_case(b"identity") || (is_chunked && (self.chunked_seen || name != coding))
+            {
                 self.anomalies.add(Anomaly::EncodingAmbiguous);
             }
             self.chunked_seen |= is_chunked;
@@ -145,7 +146,8 @@ impl Facts {
             || self.length_invalid
             || self.unseen
             || AMBIGUOUS.into_iter().any(|anomaly| self.anomalies.has(anomaly))
-            || (self.frames() && (self.anomalies.has(Anomaly::ObsFold) || self.anomalies.has(Anomaly::BareCr)))
+            || (self.frames()
+                && (self.anomalies.has(Anomaly::ObsFold) || self.anomalies.has(Anomaly::BareCr)))
     }
 
     fn note_length(&mut self, value: &[u8]) {
@@ -174,14 +176,13 @@ fn trim_blanks(mut bytes: &[u8]) -> &[u8] {
 /// The bytes hold the name of a field that frames the body, or what lenient readers may take for it: with another byte
 /// in the place of the hyphen, and beside bytes that are no part of a name.
 fn is_framing_like(bytes: &[u8]) -> bool {
-    let plain: Vec<u8> = bytes
-        .iter()
-        .map(|b| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' })
-        .collect();
+    let plain: Vec<u8> =
+        bytes.iter().map(|b| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' }).collect();
     let in_name = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     [CONTENT_LENGTH, TRANSFER_ENCODING].into_iter().any(|known| {
         memchr::memmem::find_iter(&plain, known).any(|at| {
-            !in_name(at.checked_sub(1).and_then(|before| bytes.get(before))) && !in_name(bytes.get(at + known.len()))
+            !in_name(at.checked_sub(1).and_then(|before| bytes.get(before)))
+                && !in_name(bytes.get(at + known.len()))
         })
     })
 }
@@ -295,9 +296,18 @@ mod tests {
         assert_eq!(request(&[("Content-Length", "5, 5")]), (Body::Length(5), vec![]));
         let differ = [("Content-Length", "5"), ("Content-Length", "6")];
         assert_eq!(request(&differ), (Body::Length(5), vec![Anomaly::LengthsDiffer]));
-        for bad in
-            ["", "+5", "-1", "5 5", "0x5", "5,", "5;", "\u{b}5", "9223372036854775808", "18446744073709551616"]
-        {
+        for bad in [
+            "",
+            "+5",
+            "-1",
+            "5 5",
+            "0x5",
+            "5,",
+            "5;",
+            "\u{b}5",
+            "9223372036854775808",
+            "18446744073709551616",
+        ] {
             assert_eq!(
                 request(&[("Content-Length", bad)]),
                 (if bad == "5," { Body::Length(5) } else { Body::Unknown }, vec![Anomaly::LengthInvalid]),
@@ -323,7 +333,9 @@ mod tests {
         let (odd, not) = (Anomaly::EncodingAmbiguous, Anomaly::EncodingNotChunked);
         assert_eq!(te(&["\tChunked "]), (Body::Chunked, vec![]));
         assert_eq!(te(&["chunked", ""]), (Body::Chunked, vec![]));
-        for twice in [&["chunked, chunked"][..], &["chunked", "chunked"], &["identity, chunked"], &["chunked;a=b"]] {
+        for twice in
+            [&["chunked, chunked"][..], &["chunked", "chunked"], &["identity, chunked"], &["chunked;a=b"]]
+        {
             assert_eq!(te(twice), (Body::Chunked, vec![odd]), "{twice:?}");
         }
         for identity in [&["chunked, identity"][..], &["chunked", "identity"], &["identity"]] {
@@ -343,8 +355,15 @@ mod tests {
             (facts.is_ambiguous(), request_body(&mut facts))
         };
         for name in [
-            "Transfer-Encoding ", "content-length\t", "Content_Length", "TRANSFER_ENCODING", "Content\rLength", "\u{b}Content-Length",
-            "A\rContent-Length", "Content-Length 5", "Content-Length\0",
+            "Transfer-Encoding ",
+            "content-length\t",
+            "Content_Length",
+            "TRANSFER_ENCODING",
+            "Content\rLength",
+            "\u{b}Content-Length",
+            "A\rContent-Length",
+            "Content-Length 5",
+            "Content-Length\0",
         ] {
             assert_eq!(named(name, "5"), (true, Body::None), "{name:?}");
         }

@@ -69,7 +69,8 @@ pub(crate) fn kind(bytes: &[u8]) -> Kind {
         return Kind::Other;
     }
     let Some(lf) = memchr::memchr(b'\n', bytes) else { return Kind::Undecided };
-    let version = version_at_end(trim_end(&bytes[..lf])).filter(|at| *at >= end).map(|at| trim_end(&bytes[at..lf]));
+    let version =
+        version_at_end(trim_end(&bytes[..lf])).filter(|at| *at >= end).map(|at| trim_end(&bytes[at..lf]));
     // Of HTTP/2 there is a preface that is no request (RFC 9113, 3.4).
     match version {
         Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) => Kind::Request,
@@ -95,7 +96,8 @@ pub(crate) fn simple_request(bytes: &[u8]) -> Option<usize> {
     let lf = memchr::memchr(b'\n', bytes)?;
     let method = known_method(bytes)?;
     let target = trim_end(bytes[..lf].get(method.len() + 1..)?);
-    let whole = (target.starts_with(b"/") || target.starts_with(b"http://")) && !target.iter().any(|&b| is_blank(b));
+    let whole =
+        (target.starts_with(b"/") || target.starts_with(b"http://")) && !target.iter().any(|&b| is_blank(b));
     whole.then_some(lf + 1)
 }
 
@@ -136,7 +138,8 @@ const KNOWN_METHODS: [&[u8]; 16] = [
 
 /// The method in wide use that the bytes begin with, and a blank.
 fn known_method(bytes: &[u8]) -> Option<&'static [u8]> {
-    let is_it = |m: &&[u8]| bytes.strip_prefix(*m).is_some_and(|rest| rest.first().is_some_and(|&b| is_blank(b)));
+    let is_it =
+        |m: &&[u8]| bytes.strip_prefix(*m).is_some_and(|rest| rest.first().is_some_and(|&b| is_blank(b)));
     KNOWN_METHODS.into_iter().find(is_it)
 }
 

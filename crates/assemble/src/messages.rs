@@ -537,6 +537,13 @@ impl Connection {
         }
     }
 
+    /// Bytes came of which nothing is read: those of a tunnel are counted.
+    pub(crate) fn count_tunnel(&self, direction: Direction, bytes: &[u8], cx: &mut Context<'_>) {
+        if self.streams[direction.index()].state == State::Tunnel {
+            cx.counters.tunnel_bytes += bytes.len() as u64;
+        }
+    }
+
     /// The message in progress breaks off.
     pub(crate) fn cut(&mut self, direction: Direction, reason: IncompleteReason, cx: &mut Context<'_>) {
         let stream = &mut self.streams[direction.index()];

@@ -1,7 +1,7 @@
 //! The parser of one direction: it walks over runs that are in order, from message to message.
 
 use headtrail_record::event::{Direction, flags};
-use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
+use headtrail_record::transaction::{Anomaly, IncompleteReason, Side, Version};
 
 use crate::chunked::{Step, Walk, last_chunk_line};
 use crate::connection::{Connection, Context};
@@ -378,7 +378,15 @@ impl Connection {
                 other.base = acknowledgement;
             }
         }
+        // What answers a request of HTTP/0.9 is a body alone (RFC 1945, 5).
+        let bare = self.side(direction) == Side::Response
+            && self
+                .queue
+                .front()
+                .and_then(|e| e.tx.request.as_ref())
+                .is_some_and(|r| r.version == Version::Http09);
         let stream = &mut self.streams[direction.index()];
+        stream.unproven |= bare;
         stream.stray = true;
         stream.state = State::Lost;
         // Where the framing was ambiguous the other reading of it may be the true one, and a body still be open.

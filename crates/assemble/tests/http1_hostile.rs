@@ -264,7 +264,7 @@ fn a_long_head_of_a_response_frames_its_body_too() {
 fn a_response_before_its_request_is_not_tied_to_it() {
     let mut talk = Talk::raw();
     talk.response(OK).request(NEXT).response(OK).request(NEXT).response(OK).finish();
-    assert_eq!(talk.lines()[0], "- -> 200 5 request_missing/request !unexpected_response");
+    assert_eq!(talk.lines()[0], "- -> 200 5 request_missing/request gap/request");
     assert_eq!(talk.lines()[1..], [NEXT_LINE; 2]);
     let mut both = Talk::raw();
     both.request(NEXT).response([OK, OK].concat()).request(NEXT).response(OK).finish();

@@ -7,7 +7,6 @@ use crate::chunked::{Step, Walk, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::http2::frames;
-use crate::packet;
 use crate::run::{Run, distance};
 use crate::skip::Skip;
 use crate::stream::{EmptyLine, Partial, State};
@@ -36,7 +35,7 @@ impl Connection {
         let first = begins_packet;
         loop {
             if self.deaf {
-                return self.count_tunnel(direction, run.bytes, cx);
+                return;
             }
             if self.may_end_before_body(direction, &run, std::mem::take(&mut begins_packet)) {
                 let ends = run.is_start() || self.is_answer(direction, &run);
@@ -49,9 +48,13 @@ impl Connection {
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
             match stream.state {
+                State::Tunnel if self.http2.is_some() => return self.seek_frame(direction, run, cx),
                 State::Tunnel => {
+                    // They are those of a tunnel, if the answer opens one.
+                    let octets = stream.octets.unwrap_or(0);
+                    stream.octets = Some(octets.saturating_add(run.bytes.len() as u64));
                     stream.pass(run.bytes.len() as u64);
-                    return self.count_tunnel(direction, run.bytes, cx);
+                    return;
                 }
                 State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
@@ -63,6 +66,7 @@ impl Connection {
                     if !self.keep_candidate(direction, &run, cx) {
                         cx.counters.stray_bytes += run.bytes.len() as u64;
                     }
+                    self.seek_http2(direction, &run, cx);
                     self.streams[index].pass(run.bytes.len() as u64);
                     return;
                 }
@@ -217,7 +221,9 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other && head::simple_request(run.bytes).is_none() {
-            if !self.speaks_http2(direction, run, 0, cx) {
+            if self.is_walked_http2(direction, run, cx) {
+                run.skip(run.bytes.len());
+            } else if !self.speaks_http2(direction, run, 0, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;
@@ -295,7 +301,7 @@ impl Connection {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
-        let acknowledgement = packet::acknowledgement(run.headers);
+        let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
         } else if before == 0 && frames::begins_with_settings(bytes) {
@@ -357,7 +363,7 @@ impl Connection {
     ) {
         let first = self.request_direction.is_none() && self.number == 0;
         let at_start = self.fresh[direction.index()] || run.is_start();
-        let acknowledgement = packet::acknowledgement(run.headers);
+        let acknowledgement = run.acknowledgement();
         let stream = &mut self.streams[direction.index()];
         cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
         stream.partial = None;

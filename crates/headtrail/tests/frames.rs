@@ -10,6 +10,8 @@ use common::frames::{Calls, PREFACE, Shape, frame, opening};
 use common::messages::{Cut, Exchange, GAP, ask, check_all, filter_of, script};
 use common::{Recorder, ready};
 use headtrail_testkit::TempDir;
+use headtrail_testkit::link::{Impairment, Link};
+use headtrail_testkit::netns::Netns;
 use headtrail_testkit::raw_http::{Connection, ScriptedServer, Step};
 use headtrail_testkit::server::{Nginx, NginxOptions};
 use serde_json::{Value, json};
@@ -204,10 +206,52 @@ fn what_follows_another_upgrade_is_not_looked_at() {
     client.send(&talk.request);
     client.read_bytes(talk.response.len());
     drop(client);
-    let records = recorder.finish(1);
-    assert_eq!(records.len(), 1, "{}", common::brief(&records));
-    assert_eq!(records[0]["request"]["target"], "/chat");
-    assert_eq!(records[0]["response"]["status"], 101);
+    let records = recorder.finish(2);
+    for (record, phase) in records.iter().zip(["start", "end"]) {
+        assert_eq!(record["request"]["target"], "/chat");
+        assert_eq!(record["response"]["status"], 101);
+        assert_eq!(record["phase"], phase);
+    }
+}
+
+/// What is lost is sent again, and what is late comes: all calls are recorded once and rightly, and nearly all whole.
+#[test]
+fn a_bad_link_makes_no_wrong_record() {
+    if !ready() || !Netns::available() {
+        return;
+    }
+    const CONNECTIONS: usize = 4;
+    for seed in 1..=3 {
+        let impairment = Impairment { loss: 0.02, duplicate: 0.04, reorder: 0.08, handshake: false, seed };
+        let link = Link::new(impairment);
+        let shapes: Vec<Shape> = (0..50).map(Shape::any).collect();
+        let cuts = (0..shapes.len()).map(|n| if n % 5 == 4 { Cut::Pieces(60) } else { Cut::Whole });
+        let calls = Calls { cuts: cuts.collect(), shapes };
+        let all = calls.exchanges();
+        let scripts = vec![script(&all, |at| calls.cut(at)); CONNECTIONS];
+        let server = ScriptedServer::start(Link::B_V4, Some(link.b()), scripts);
+        let recorder = Recorder::port(server.address().port());
+        for _ in 0..CONNECTIONS {
+            let mut client = Connection::connect(server.address(), Some(link.a()));
+            ask(&mut client, &all, |at| calls.cut(at));
+        }
+        server.finish();
+        let expected = CONNECTIONS * calls.shapes.len();
+        recorder.wait(expected);
+        let records = recorder.stop().records;
+        let counts = link.counts();
+        assert!(counts.lost > 0 && counts.duplicated > 0 && counts.reordered > 0, "{counts:?}");
+        let with_request: Vec<&Value> = records.iter().filter(|r| r["request"].is_object()).collect();
+        let names: HashSet<_> =
+            with_request.iter().map(|r| (r["source"]["port"].as_u64(), r["stream"].as_u64())).collect();
+        assert_eq!((with_request.len(), names.len()), (expected, expected), "{}", common::brief(&records));
+        let whole: Vec<&Value> = records.iter().filter(|r| r["incomplete"] == json!([])).collect();
+        for record in &whole {
+            let number = record["stream"].as_u64().unwrap() as usize / 2;
+            common::frames::check_call(record, number, calls.shapes[number]);
+        }
+        assert!(whole.len() * 10 >= expected * 9, "{} whole: {}", whole.len(), common::brief(&records));
+    }
 }
 
 fn free_port() -> u16 {

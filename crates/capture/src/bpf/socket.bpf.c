@@ -446,8 +446,12 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	if (!sk)
 		return PASS;
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
-	if (st && st->flags & HT_S_IGNORE)
+	if (st && st->flags & HT_S_IGNORE) {
+		/* How a tunnel ends is told. */
+		if (p.tcp_flags & TCP_FIN && st->flags & HT_S_UPGRADED)
+			st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;
 		return PASS;
+	}
 	if (st && (st->flags & ~HT_S_JOINED) == (HT_S_INIT | HT_S_HTTP | HT_S_OWNED) && !(p.tcp_flags & TCP_FIN)) {
 		int done = 0;
 
@@ -541,9 +545,9 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 				st->flags &= ~HT_S_TURNS;
 		}
 	}
-	if (p.tcp_flags & TCP_FIN && !(st->flags & HT_S_IGNORE)) {
+	if (p.tcp_flags & TCP_FIN) {
 		st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;
-		if (st->flags & HT_S_HTTP)
+		if ((st->flags & (HT_S_HTTP | HT_S_IGNORE)) == HT_S_HTTP)
 			ht_event(s, st, HT_FINISHED, p.sequence + p.payload_bytes);
 	}
 	if (direction == HT_INGRESS) {

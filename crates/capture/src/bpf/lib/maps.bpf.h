@@ -85,7 +85,7 @@ enum {
 	HT_S_OWNED = 1 << 7,	 /* pid and comm are known, or were looked for often enough */
 	HT_S_BODYLESS = 1 << 9,	 /* a HEAD or CONNECT was asked for */
 	HT_S_FRAMES = 1 << 11,	 /* speaks HTTP/2 */
-	HT_S_UPGRADED = 1 << 12, /* a response has said that another protocol follows */
+	HT_S_UPGRADED = 1 << 12, /* a response has said that another protocol follows; with IGNORE: a tunnel, whose end is told */
 	HT_S_UNTOLD = 1 << 10,	 /* open requests may be unknown here, or more than there are bits for */
 	HT_S_TURNS = 1 << 8,	 /* whose turn it was counts: a direction is or was joined or raw */
 };

@@ -194,7 +194,7 @@ read:
 			d->messages++;
 		}
 		if (bodyless && st->flags & HT_S_CONNECT && d->status < 300) {
-			st->flags |= HT_S_IGNORE;
+			st->flags |= HT_S_IGNORE | HT_S_UPGRADED;
 			return STEP_DONE;
 		}
 		if (bodyless || d->status == 204 || d->status == 304)

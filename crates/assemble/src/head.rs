@@ -71,10 +71,10 @@ pub(crate) fn kind(bytes: &[u8]) -> Kind {
     let Some(lf) = memchr::memchr(b'\n', bytes) else { return Kind::Undecided };
     let version =
         version_at_end(trim_end(&bytes[..lf])).filter(|at| *at >= end).map(|at| trim_end(&bytes[at..lf]));
-    // Of HTTP/2 there is a preface that is no request (RFC 9113, 3.4).
+    // Behind a method that nobody knows only a version of HTTP/1, or what is meant as one, makes a request: the preface of
+    // HTTP/2, and what is left of it where its beginning was not seen, is none (RFC 9113, 3.4).
     match version {
-        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']) => Kind::Request,
-        Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', ..]) if !bytes.starts_with(b"PRI ") => Kind::Request,
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', ..]) => Kind::Request,
         Some(_) if known => Kind::Request,
         _ => Kind::Other,
     }

@@ -193,6 +193,7 @@ fn kinds_are_told_from_the_first_line_only() {
         (b"FOO / http/1.1\r\n", Kind::Other),
         (b"FOO / HTTP/1.\r\n", Kind::Request),
         (b"FOO / HTTP/x\r\n", Kind::Other),
+        (b"RI * HTTP/2.0\r\n", Kind::Other),
         (b"GET\t/\x0cHTTP/1.1\r\n", Kind::Request),
         (b"FOO\t/ HTTP/1.1\r\n", Kind::Other),
         (b"GET / HTTP/1.1 x\r\n", Kind::Other),

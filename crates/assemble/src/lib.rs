@@ -37,6 +37,7 @@ mod peers;
 mod proof;
 mod run;
 mod shed;
+mod skip;
 mod stream;
 mod table;
 mod tls;

@@ -84,6 +84,10 @@ pub(crate) struct Connection {
     pub(crate) last_response_acknowledges: Option<u32>,
     /// The last response that was seen whole, if nothing came behind it.
     pub(crate) turn: Option<Turn>,
+    /// It begins with a SOCKS handshake: whose.
+    pub(crate) socks_client: Option<Direction>,
+    /// It is a tunnel, and what is in it has yet to show that it is HTTP.
+    pub(crate) entered: bool,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
@@ -124,6 +128,8 @@ impl Connection {
             last_response_end: None,
             last_response_acknowledges: None,
             turn: None,
+            socks_client: None,
+            entered: false,
             http2: None,
             deaf: false,
             attended: false,

@@ -52,6 +52,11 @@ impl Connection {
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
+                State::Socks => {
+                    if !self.pass_socks(direction, &mut run) {
+                        self.not_a_message(direction, &mut run, 0, cx);
+                    }
+                }
                 State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
                     if self.begins_for_certain(direction, &run, first) {
@@ -199,7 +204,7 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other {
-            if !self.speaks_http2(direction, run, 0, cx) {
+            if !self.speaks_http2(direction, run, 0, cx) && !self.begins_socks(direction, run, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;
@@ -266,10 +271,9 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> bool {
         let stream = &self.streams[direction.index()];
-        if self.request_direction.is_some()
-            || self.number > 0
-            || !(self.fresh[direction.index()] || run.is_start())
-        {
+        let at_start = self.fresh[direction.index()] || run.is_start();
+        let begins = self.request_direction.is_none() && self.number == 0 && at_start;
+        if !begins && !(self.entered && self.request_direction == Some(direction)) {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
@@ -306,8 +310,8 @@ impl Connection {
         before: usize,
         cx: &mut Context<'_>,
     ) {
-        let first = self.request_direction.is_none() && self.number == 0;
-        let at_start = self.fresh[direction.index()] || run.is_start();
+        let first = self.entered || (self.request_direction.is_none() && self.number == 0);
+        let at_start = self.entered || self.fresh[direction.index()] || run.is_start();
         let stream = &mut self.streams[direction.index()];
         cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
         stream.partial = None;

@@ -35,6 +35,7 @@ mod peers;
 mod proof;
 mod run;
 mod shed;
+mod socks;
 mod stream;
 mod table;
 mod twins;

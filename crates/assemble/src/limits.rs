@@ -42,6 +42,8 @@ pub struct Limits {
     pub resyncs_max: usize,
     /// Silence after which a connection is given up, nanoseconds.
     pub idle_ns_max: u64,
+    /// What is in tunnels (CONNECT, SOCKS) is read too: where all of a connection is given, as by a capture file.
+    pub tunnels: bool,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -68,6 +70,7 @@ impl Default for Limits {
             twin_window_ns: 2 * SECOND_NS,
             resyncs_max: 65_536,
             idle_ns_max: 3600 * SECOND_NS,
+            tunnels: false,
         }
     }
 }

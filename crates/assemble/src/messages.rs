@@ -137,6 +137,7 @@ impl Connection {
         time_ns: u64,
         cx: &mut Context<'_>,
     ) {
+        self.entered = false;
         if let Some(acknowledgement) = begin.acknowledgement {
             // When the response ended is not known: the client may have taken its time before this request.
             self.was_received(direction.reverse(), acknowledgement, None, cx);
@@ -472,7 +473,7 @@ impl Connection {
                     return;
                 }
                 if tunnel {
-                    self.become_tunnel(cx);
+                    self.become_tunnel(connect && self.orphan.is_none() && cx.limits.tunnels, cx);
                 } else if connect && self.orphan.is_none() {
                     let requests = &mut self.streams[direction.reverse().index()];
                     if requests.state == State::Tunnel {
@@ -507,9 +508,17 @@ impl Connection {
         true
     }
 
-    /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6).
-    fn become_tunnel(&mut self, cx: &mut Context<'_>) {
+    /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6), unless a tunnel is entered.
+    fn become_tunnel(&mut self, enters: bool, cx: &mut Context<'_>) {
         cx.counters.tunnels += 1;
+        if enters {
+            self.entered = true;
+            self.streams.iter_mut().for_each(|stream| stream.state = State::Boundary);
+            if let Some(front) = self.queue.front_mut() {
+                front.request_done = true;
+            }
+            return;
+        }
         self.deaf = true;
         for stream in &mut self.streams {
             stream.state = State::Tunnel;

@@ -36,7 +36,7 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
     if sink.format == Format::Text && io::stdout().is_terminal() {
         text::write_titles(&mut sink.out, &sink.text);
     }
-    let mut assembler = Assembler::new(Limits::default());
+    let mut assembler = Assembler::new(Limits { tunnels: true, ..Limits::default() });
     let mut ticked_ns = 0;
     while sink.failed.is_none() {
         let more = reader

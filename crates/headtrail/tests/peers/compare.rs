@@ -1,5 +1,7 @@
 //! One direction as two readers found it, laid side by side.
 
+use std::collections::BTreeSet;
+
 use crate::message::Message;
 
 /// A message in which two readers differ.
@@ -30,8 +32,42 @@ impl Side {
     }
 }
 
-/// Differences, and how many are equal.
-pub fn compare(ours: &[Message], theirs: &[Message]) -> (Vec<Difference>, usize) {
+/// A direction beside what several runs of the other reader make of it.
+#[derive(Default)]
+pub struct Direction {
+    /// Differences in the run with the fewest.
+    fewest: Option<Vec<Difference>>,
+    /// Places of our messages that some run shows as well.
+    pub shown: BTreeSet<usize>,
+    /// Messages of that run.
+    pub theirs: usize,
+}
+
+impl Direction {
+    /// One more run: what [`compare`] says of it.
+    pub fn add(&mut self, (differ, pairs): (Vec<Difference>, Vec<(usize, usize)>), theirs: usize) {
+        self.shown.extend(pairs.into_iter().map(|(i, _)| i));
+        if self.fewest.as_ref().is_none_or(|fewest| differ.len() < fewest.len()) {
+            self.fewest = Some(differ);
+            self.theirs = theirs;
+        }
+    }
+
+    /// What differs after all. Where a run has something in the place of a message that another run shows as we do, what it
+    /// has is still missing here.
+    pub fn differ(&self) -> impl Iterator<Item = Difference> {
+        let all = self.fewest.iter().flatten();
+        all.filter_map(|d| match d.side {
+            Side::Theirs => Some(d.clone()),
+            _ if !self.shown.contains(&d.number) => Some(d.clone()),
+            Side::Ours => None,
+            Side::Both => Some(Difference { side: Side::Theirs, ..d.clone() }),
+        })
+    }
+}
+
+/// Differences, and the places of what is equal.
+pub fn compare(ours: &[Message], theirs: &[Message]) -> (Vec<Difference>, Vec<(usize, usize)>) {
     let pairs = longest_common(ours, theirs);
     let mut differences = Vec::new();
     let (mut i, mut j) = (0, 0);
@@ -51,7 +87,7 @@ pub fn compare(ours: &[Message], theirs: &[Message]) -> (Vec<Difference>, usize)
         }
         (i, j) = (to_i + 1, to_j + 1);
     }
-    (differences, pairs.len())
+    (differences, pairs)
 }
 
 /// Places of a longest common subsequence.

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 use crate::accepted::Accepted;
-use crate::compare::{Difference, compare};
+use crate::compare::{Difference, Direction, compare};
 use crate::message::{Key, Message};
 
 /// Of the files in which `read` finds nothing, one in so many is shown to tshark too, where not all are.
@@ -69,31 +69,48 @@ fn file(path: &Path, name: &str, totals: &Mutex<Totals>, everything: bool, numbe
     if ours.is_empty() && !everything && number % ONE_IN != 0 && list.iter().all(|a| a.file != name) {
         return;
     }
-    let mut best: HashMap<Key, (Vec<Difference>, usize, usize)> = HashMap::new();
+    let mut best: HashMap<Key, Direction> = HashMap::new();
+    let mut ports = Vec::new();
     for run in tshark::RUNS {
-        let theirs = tshark::messages(path, run);
-        let none: &[Message] = &[];
+        let theirs = tshark::messages(path, run, &ports);
         for key in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
-            let our = ours.get(key).map_or(none, |list| list);
-            let their = theirs.get(key).map_or(none, |list| list);
-            let (differ, equal) = compare(our, their);
-            let better = best.get(key).is_none_or(|(other, ..)| differ.len() < other.len());
-            if better {
-                best.insert(key.clone(), (differ, equal, their.len()));
-            }
+            let list = |all: &HashMap<Key, Vec<Message>>| all.get(key).cloned().unwrap_or_default();
+            best.entry(key.clone()).or_default().add(compare(&list(&ours), &list(&theirs)), list(&theirs).len());
         }
-        if best.values().all(|(differ, ..)| differ.is_empty()) {
+        if best.values().all(|direction| direction.differ().next().is_none()) {
             break;
+        }
+        if ports.is_empty() {
+            ports = unseen(&ours, &theirs);
         }
     }
     let mut totals = totals.lock().unwrap();
     totals.files += 1;
     totals.ours += ours.values().map(Vec::len).sum::<usize>();
-    for (key, (differ, equal, theirs)) in best {
-        totals.theirs += theirs;
-        totals.equal += equal;
+    for (key, direction) in best {
+        let differ: Vec<_> = direction.differ().collect();
+        totals.theirs += direction.theirs;
+        totals.equal += direction.shown.len();
         totals.differ.extend(differ.into_iter().map(|d| (name.to_string(), key.clone(), d)));
     }
+}
+
+/// Ports of servers of which tshark shows nothing, and what is spoken there.
+fn unseen(
+    ours: &HashMap<Key, Vec<Message>>,
+    theirs: &HashMap<Key, Vec<Message>>,
+) -> Vec<(u16, &'static str)> {
+    let mut ports: Vec<_> = ours
+        .iter()
+        .filter(|(key, _)| theirs.keys().all(|k| (&k.from, &k.to) != (&key.from, &key.to) && (&k.from, &k.to) != (&key.to, &key.from)))
+        .map(|(key, _)| {
+            let what = if key.stream.is_some() { "http2" } else { "http" };
+            (key.from.port.min(key.to.port), what)
+        })
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 fn against_tshark(everything: bool) {

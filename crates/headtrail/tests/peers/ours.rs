@@ -42,12 +42,13 @@ fn transaction(record: &Value, found: &mut HashMap<Key, Vec<(Order, Message)>>) 
     let stream = record["stream"].as_u64();
     let mut id = record["id"].as_str().unwrap().rsplit('-').map(|part| part.parse().unwrap_or_default());
     let (number, connection) = (id.next().unwrap(), id.next().unwrap());
-    let version2 = stream.is_some();
     let requests = Key { from: source.clone(), to: destination.clone(), stream };
     let responses = Key { from: destination, to: source, stream };
     let mut add = |key: &Key, message: Message| {
         let order = (connection, message.frame, number);
-        found.entry(key.clone()).or_default().push((order, message));
+        // A request that asked for HTTP/2, and the answer, are of HTTP/1.1 and of no stream.
+        let stream = key.stream.filter(|_| message.start == Start::None);
+        found.entry(Key { stream, ..key.clone() }).or_default().push((order, message));
     };
     // What a server promises it sends itself, and the stream has an even number.
     let pushed = stream.is_some_and(|stream| stream % 2 == 0);
@@ -56,7 +57,7 @@ fn transaction(record: &Value, found: &mut HashMap<Key, Vec<(Order, Message)>>) 
         let text = Text::of(request);
         let start = Start::Request(text.bytes(&request["method"]), text.bytes(&request["target"]));
         let key = if pushed { &responses } else { &requests };
-        add(key, text.message(start, version2));
+        add(key, text.message(start, stream));
     }
     let response = &record["response"];
     for interim in record["interim"].as_array().unwrap() {
@@ -64,12 +65,12 @@ fn transaction(record: &Value, found: &mut HashMap<Key, Vec<(Order, Message)>>) 
         let start = Start::status(interim["status"].as_u64().unwrap() as u16, Vec::new());
         // Where it stands is not told; it is before its final response.
         let frame = response["frame"].as_u64().or(request["frame"].as_u64()).unwrap_or_default();
-        add(&responses, Message { frame, ..text.message(start, version2) });
+        add(&responses, Message { frame, ..text.message(start, stream) });
     }
     if !response.is_null() {
         let text = Text::of(response);
         let start = Start::status(response["status"].as_u64().unwrap() as u16, text.bytes(&response["reason"]));
-        add(&responses, text.message(start, version2));
+        add(&responses, text.message(start, stream));
     }
 }
 
@@ -98,10 +99,12 @@ impl<'a> Text<'a> {
         all.map(|line| (self.bytes(&line[0]), self.bytes(&line[1]))).collect()
     }
 
-    fn message(&self, start: Start, version2: bool) -> Message {
+    fn message(&self, start: Start, stream: Option<u64>) -> Message {
+        let lines = self.lines(&self.message["lines"]);
+        let http2 = stream.is_some() && start != Start::status(101, Vec::new()) && lines.first().is_some_and(|(name, _)| name.starts_with(b":"));
         Message {
-            start: if version2 { Start::None } else { start },
-            lines: self.lines(&self.message["lines"]),
+            start: if http2 { Start::None } else { start },
+            lines,
             trailers: self.lines(&self.message["trailers"]),
             frame: self.message["frame"].as_u64().unwrap_or_default(),
         }

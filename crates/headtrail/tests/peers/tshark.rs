@@ -9,20 +9,25 @@ use crate::message::{End, Key, Lines, Message, Start};
 /// Ways to run it, none of which is right for every direction of every connection.
 ///
 /// With out-of-order reassembly it shows nothing behind a lost segment; without, it breaks heads that came out of order.
-/// A message whose body does not end in the capture is shown only where bodies are not put together.
-pub const RUNS: [&[&str]; 3] = [
+/// A message whose body does not end in the capture is shown only where bodies are not put together. Where segments are not
+/// put together at all, a head in one segment is shown, whatever is missing around it.
+pub const RUNS: [&[&str]; 5] = [
     &["-o", "tcp.reassemble_out_of_order:TRUE"],
     &["-o", "tcp.reassemble_out_of_order:FALSE"],
     &["-o", "tcp.reassemble_out_of_order:TRUE", "-o", "http.desegment_body:FALSE"],
+    &["-o", "tcp.reassemble_out_of_order:FALSE", "-o", "http.desegment_body:FALSE"],
+    &["-o", "tcp.desegment_tcp_streams:FALSE"],
 ];
 
-/// Messages in a file, by direction, in order.
-pub fn messages(file: &Path, run: &[&str]) -> HashMap<Key, Vec<Message>> {
+/// Messages in a file, by direction, in order. `ports`: what is spoken there, where tshark does not see it by itself.
+pub fn messages(file: &Path, run: &[&str], ports: &[(u16, &str)]) -> HashMap<Key, Vec<Message>> {
+    let decode_as = ports.iter().flat_map(|(port, what)| ["-d".to_string(), format!("tcp.port=={port},{what}")]);
     let output = Command::new("tshark")
         .args(["-n", "-r"])
         .arg(file)
         .args(["-Y", "http or http2", "-T", "pdml", "-J", "ip ipv6 tcp http http2"])
         .args(run)
+        .args(decode_as)
         .output()
         .expect("tshark runs");
     // It ends with an error where the file is cut, and tells what it read before.
@@ -30,7 +35,12 @@ pub fn messages(file: &Path, run: &[&str]) -> HashMap<Key, Vec<Message>> {
     let text = String::from_utf8_lossy(&output.stdout);
     for tag in tags(&text) {
         match tag {
-            Tag::Open { kind, name, show, value } => reader.open(kind, name, show, value),
+            Tag::Open { kind, name, show, value, empty } => {
+                reader.open(kind, name, show, value);
+                if empty {
+                    reader.close(kind);
+                }
+            }
             Tag::Close(kind) => reader.close(kind),
         }
     }
@@ -39,7 +49,7 @@ pub fn messages(file: &Path, run: &[&str]) -> HashMap<Key, Vec<Message>> {
 }
 
 enum Tag<'a> {
-    Open { kind: &'a str, name: &'a str, show: &'a str, value: &'a str },
+    Open { kind: &'a str, name: &'a str, show: &'a str, value: &'a str, empty: bool },
     Close(&'a str),
 }
 
@@ -77,7 +87,7 @@ fn tags(text: &str) -> impl Iterator<Item = Tag<'_>> {
                 _ => {}
             }
         }
-        Some(Tag::Open { kind, name, show, value })
+        Some(Tag::Open { kind, name, show, value, empty: rest.starts_with('/') })
     })
 }
 
@@ -102,6 +112,8 @@ struct Reader {
     /// Ends of the TCP segment.
     ends: Option<[End; 2]>,
     place: Place,
+    /// Protocols within protocols.
+    depth: usize,
     /// Of the HTTP/2 frame.
     frame_type: u8,
     stream: u64,
@@ -119,9 +131,12 @@ impl Reader {
             "packet" => {
                 self.ends = None;
                 self.place = Place::Outside;
+                self.depth = 0;
             }
+            // What is within another one, as credentials within a field line, is no place of its own.
+            "proto" if self.depth > 0 => self.depth += 1,
             "proto" => {
-                self.close("proto");
+                self.depth = 1;
                 self.place = match name {
                     "ip" | "ipv6" => Place::Ip,
                     "tcp" => {
@@ -141,6 +156,10 @@ impl Reader {
 
     fn close(&mut self, kind: &str) {
         if kind != "proto" {
+            return;
+        }
+        self.depth = self.depth.saturating_sub(1);
+        if self.depth > 0 {
             return;
         }
         if let Place::Http(Some(start), lines, trailers) = std::mem::take(&mut self.place) {

@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::head::{Kind, kind};
 use crate::http2::{Http2, frames};
 use crate::limits::Limits;
+use crate::long::{Look, Tunnel};
 use crate::packet;
 use crate::pairing::Exchange;
 use crate::peers::Peers;
@@ -90,6 +91,14 @@ pub(crate) struct Connection {
     pub(crate) entered: bool,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
+    /// It is a tunnel by now.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
+    /// It stands in the heap of connections that may have a long call.
+    pub(crate) look: Option<Look>,
+    /// How often it was spared although it was silent.
+    pub(crate) spared: u8,
+    /// It is over: why.
+    pub(crate) closing: Option<CloseReason>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -131,6 +140,10 @@ impl Connection {
             socks_client: None,
             entered: false,
             http2: None,
+            tunnel: None,
+            look: None,
+            spared: 0,
+            closing: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -152,6 +165,7 @@ impl Connection {
             + self.streams[0].weight()
             + self.streams[1].weight()
             + self.http2.as_ref().map_or(0, |http2| http2.weight())
+            + self.tunnel_weight()
     }
 
     /// It may hold so many bytes.
@@ -160,9 +174,10 @@ impl Connection {
     }
 
     /// Transactions in progress.
-    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Box<Exchange>> {
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         let streams = self.http2.iter().flat_map(|http2| http2.exchanges());
-        self.queue.iter().chain(&self.orphan).chain(streams)
+        let tunnel = self.tunnel.iter().map(|tunnel| tunnel.exchange());
+        self.queue.iter().chain(&self.orphan).chain(streams).map(|exchange| &**exchange).chain(tunnel)
     }
 
     /// Why what came before its first byte is not known.
@@ -183,7 +198,8 @@ impl Connection {
         }
         self.last_ns = segment.time_ns;
         if self.deaf || segment.bytes.is_empty() {
-            return;
+            let end = segment.sequence.wrapping_add(segment.bytes.len() as u32);
+            return self.pass_tunnel(segment.direction, end);
         }
         let direction = segment.direction;
         let run = Run::of(segment);
@@ -542,6 +558,7 @@ impl Connection {
                 stream.pass(distance(stream.next, sequence) as u64);
                 stream.state = State::Trailers;
             }
+            State::Frames => self.frame_end(direction, sequence, time_ns, cx),
             State::Boundary | State::Head | State::SkipHead(_) | State::Lost
                 if distance(stream.next, sequence) > 0 =>
             {
@@ -609,12 +626,14 @@ impl Connection {
                 self.complete(direction, Some(time_ns), cx);
             }
             State::Boundary if stream.synced && rest > 0 => stream.ends_missing = true,
+            State::Tunnel => self.finish_tunnel(direction, sequence),
             _ => {}
         }
     }
 
     /// The connection is over: everything held is given out.
     pub(crate) fn close(&mut self, time_ns: u64, reason: CloseReason, cx: &mut Context<'_>) {
+        self.closing = Some(reason);
         let requests = self.request_direction.unwrap_or(Direction::Ingress);
         for direction in [requests, requests.reverse()] {
             while self.streams[direction.index()].held.is_some() {
@@ -650,29 +669,39 @@ impl Connection {
             self.part_interims(IncompleteReason::ClosedEarly, cx);
         }
         self.give_up_all(cx);
+        self.close_tunnel(time_ns, reason, cx);
     }
 
     /// Tells the capturing side where the next message begins, so that it may walk by itself again.
     fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         const REACH: u64 = i32::MAX as u64;
         let responses = self.request_direction.is_some_and(|requests| requests != direction);
+        let next_frame = self.http2.as_ref().and_then(|http2| http2.next_frame(direction));
         let stream = &mut self.streams[direction.index()];
         // It knows of the requests that came since, but not which of those before are unanswered.
         let answered = usize::from(matches!(stream.state, State::Length { .. }));
         if responses && self.queue.len() > answered {
             return;
         }
-        if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
+        if !(stream.hint_due || stream.state == State::Frames)
+            || !run.has(flags::RAW)
+            || stream.held.is_some()
+        {
             return;
         }
         let sequence = match stream.state {
+            State::Frames => match next_frame {
+                Some(count) => stream.next.wrapping_add(count as u32),
+                None => return,
+            },
             State::Boundary => stream.next,
             State::Length { remaining } if remaining <= REACH => stream.next.wrapping_add(remaining as u32),
             _ => return,
         };
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence });
+            let frames = stream.state == State::Frames;
+            cx.resyncs.push(Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

@@ -28,8 +28,10 @@ pub struct Counters {
     pub given: Messages,
     /// Messages dropped because the other end's record of them was given out.
     pub dropped_twin: Messages,
-    /// Transactions given out.
+    /// Transactions given out, without the starts of long calls.
     pub transactions: u64,
+    /// Long calls whose start was given out. Their ends are among the transactions.
+    pub long_calls: u64,
     /// Transactions given out that are not whole.
     pub incomplete: u64,
     /// Segments handed in.

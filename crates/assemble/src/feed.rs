@@ -49,6 +49,9 @@ impl Connection {
             let stream = &mut self.streams[index];
             match stream.state {
                 State::Tunnel => {
+                    // They are those of a tunnel, if the answer opens one.
+                    let octets = stream.octets.unwrap_or(0);
+                    stream.octets = Some(octets.saturating_add(run.bytes.len() as u64));
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
@@ -238,6 +241,11 @@ impl Connection {
             }
             return;
         }
+        // What follows the preface's first line may have come with it.
+        if partial.bytes.starts_with(frames::PREFACE_LINE) && self.speaks_http2(direction, run, old, cx) {
+            return;
+        }
+        let stream = &mut self.streams[direction.index()];
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());

@@ -28,6 +28,7 @@ mod head;
 pub mod hpack;
 mod http2;
 mod limits;
+mod long;
 mod messages;
 mod packet;
 mod pairing;
@@ -52,6 +53,7 @@ use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::early::{Early, Kept};
 use crate::forgotten::Forgotten;
+use crate::long::Due;
 use crate::peers::Peers;
 use crate::table::Table;
 use crate::twins::Twins;
@@ -88,6 +90,7 @@ pub struct Assembler {
     forgotten: Forgotten,
     /// Connections that wait for time to pass.
     waiting: Vec<ConnectionId>,
+    due: Due,
     /// What the connections weigh.
     weight: usize,
 }
@@ -111,12 +114,18 @@ impl Assembler {
             early: Early::new(),
             forgotten: Forgotten::default(),
             waiting: Vec::new(),
+            due: Due::default(),
             weight: 0,
         }
     }
 
     /// Takes one event; transactions that it completes are handed to `out` at once.
     pub fn event(&mut self, event: &Event<'_>, out: &mut impl FnMut(RawTransaction)) {
+        if let Some(time_ns) = event.time_ns()
+            && self.due.is_due(time_ns)
+        {
+            self.tell_due(time_ns, out);
+        }
         self.take(event, out);
         self.keep_limit(out);
     }
@@ -148,10 +157,11 @@ impl Assembler {
         }
     }
 
-    /// Time has passed: names holes that are too old, ends probations, gives up early segments and idle
-    /// connections. Once in 100 ms is enough. `now_ns`: nanoseconds since the Unix epoch.
+    /// Time has passed: tells starts of long calls, names holes that are too old, ends probations, gives up early segments
+    /// and idle connections. Once in 100 ms is enough. `now_ns`: nanoseconds since the Unix epoch.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(RawTransaction)) {
         self.shared.now_ns = now_ns;
+        self.tell_due(now_ns, out);
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.table.get(id) else { continue };
             let before = connection.weighed;
@@ -172,6 +182,9 @@ impl Assembler {
                 break;
             }
             let id = oldest.id;
+            if self.spare(id, now_ns) {
+                continue;
+            }
             self.shared.counters.idle_connections += 1;
             self.close(id, now_ns, CloseReason::Evicted, out);
         }
@@ -227,6 +240,7 @@ impl Assembler {
             + self.forgotten.weight()
             + self.shared.twins.weight()
             + self.shared.peers.weight()
+            + self.due.weight()
             + weight::vector::<ConnectionId>(self.waiting.capacity())
             + weight::vector::<Resync>(self.shared.resyncs.capacity())
     }
@@ -263,6 +277,8 @@ impl Assembler {
         let weight = connection.weight();
         self.weight = self.weight - connection.weighed + weight;
         connection.weighed = weight;
+        connection.spared = 0;
+        Self::note_due(&mut self.due, connection, &self.shared.limits, self.shared.now_ns);
         if !connection.attended && connection.waits() {
             connection.attended = true;
             self.waiting.push(id);
@@ -273,6 +289,9 @@ impl Assembler {
                 self.waiting.sort_unstable();
                 self.waiting.dedup();
             }
+        }
+        if self.due.len() > 2 * self.shared.limits.connections_max {
+            self.prune_due();
         }
         true
     }

@@ -3,7 +3,7 @@
 use headtrail_record::event::Direction;
 use headtrail_record::packet::endpoints;
 use headtrail_record::transaction::{
-    Anomaly, IncompleteReason, Message, RawTransaction, Role, Side, StartLine,
+    Anomaly, IncompleteReason, Message, Phase, RawTransaction, Role, Side, StartLine,
 };
 
 use crate::chunked::Walk;
@@ -19,7 +19,7 @@ use crate::run::{Begin, distance};
 use crate::stream::State;
 use crate::weight::{self, EXCHANGE_BYTES};
 
-const SWITCHING_PROTOCOLS: u16 = 101;
+pub(crate) const SWITCHING_PROTOCOLS: u16 = 101;
 
 impl Connection {
     pub(crate) fn side(&self, direction: Direction) -> Side {
@@ -96,8 +96,7 @@ impl Connection {
     }
 
     pub(crate) fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
-        let number = self.number;
-        self.number = self.number.wrapping_add(1);
+        let number = self.next_number();
         self.queue_bytes += EXCHANGE_BYTES;
         Box::new(Exchange {
             tx: RawTransaction {
@@ -117,15 +116,24 @@ impl Connection {
                 anomalies: Vec::new(),
                 stream: None,
                 reset: None,
+                phase: Phase::Whole,
+                close: None,
             },
             request_done: false,
             response_done: false,
             acknowledgement: None,
             barrier: None,
             probation: None,
+            told_by_twin: false,
             head: false,
             connect: false,
         })
+    }
+
+    pub(crate) fn next_number(&mut self) -> u32 {
+        let number = self.number;
+        self.number = self.number.wrapping_add(1);
+        number
     }
 
     fn begin_request(
@@ -254,6 +262,9 @@ impl Connection {
             self.last_response_acknowledges = acknowledgement;
         }
         cx.counters.started.responses += 1;
+        if came == Came::Whole && !matches!(body, Body::None | Body::Length(0)) {
+            self.tell_event_stream(cx);
+        }
         self.after_head(direction, body, came, time_ns, cx);
     }
 
@@ -388,6 +399,7 @@ impl Connection {
             last_ns: begin.first_ns,
         };
         self.queue_bytes += weight::message(&message);
+        self.look_again(message.first_ns);
         message
     }
 
@@ -525,6 +537,10 @@ impl Connection {
             stream.held = None;
             stream.partial = None;
             stream.candidate = None;
+        }
+        let exchange = self.orphan.take().or_else(|| self.queue.pop_front_if(|e| e.probation.is_none()));
+        if let Some(exchange) = exchange {
+            self.begin_tunnel(exchange, cx);
         }
         if let Some(front) = self.queue.front_mut() {
             front.request_done = true;
@@ -664,10 +680,29 @@ impl Connection {
     }
 
     pub(crate) fn emit(&mut self, exchange: Box<Exchange>, cx: &mut Context<'_>) {
+        let told_by_twin = exchange.told_by_twin;
         let mut tx = exchange.tx;
         let bytes = EXCHANGE_BYTES + weight::messages(&tx);
         debug_assert!(bytes <= self.queue_bytes, "gives out {bytes} bytes of {}", self.queue_bytes);
         self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
+        self.name_owners(&mut tx, cx);
+        let mut twin = cx.twins.is_twin(&tx, cx.limits, cx.now_ns);
+        if tx.phase != Phase::Whole {
+            twin = told_by_twin;
+            tx.close = self.closing;
+        }
+        let (request, response) = (tx.request.is_some(), tx.response.is_some());
+        if twin {
+            cx.counters.dropped_twin.add(request, response);
+            return;
+        }
+        cx.counters.given.add(request, response);
+        cx.counters.transactions += 1;
+        cx.counters.incomplete += u64::from(!tx.incomplete.is_empty());
+        (cx.out)(tx);
+    }
+
+    pub(crate) fn name_owners(&mut self, tx: &mut RawTransaction, cx: &Context<'_>) {
         tx.process = self.process;
         if tx.role == Role::Server {
             if self.peer.is_none() && self.peer_generation != cx.peers.generation() {
@@ -676,15 +711,6 @@ impl Connection {
             }
             tx.peer_process = self.peer;
         }
-        let (request, response) = (tx.request.is_some(), tx.response.is_some());
-        if cx.twins.is_twin(&tx, cx.limits, cx.now_ns) {
-            cx.counters.dropped_twin.add(request, response);
-            return;
-        }
-        cx.counters.given.add(request, response);
-        cx.counters.transactions += 1;
-        cx.counters.incomplete += u64::from(!tx.incomplete.is_empty());
-        (cx.out)(tx);
     }
 }
 

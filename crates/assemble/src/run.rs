@@ -36,6 +36,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// No bytes, at a place.
+    pub(crate) fn empty(sequence: u32, time_ns: u64) -> Self {
+        Self {
+            sequence,
+            bytes: &[],
+            time_ns,
+            packet_end: sequence,
+            headers: &[],
+            segments: 1,
+            flags: 0,
+            frame: None,
+        }
+    }
+
     /// Sequence number behind the bytes.
     pub(crate) fn end(&self) -> u32 {
         self.sequence.wrapping_add(self.bytes.len() as u32)

@@ -104,6 +104,8 @@ impl Assembler {
         self.forgotten.shrink();
         self.waiting.retain(|&id| self.table.get(id).is_some());
         self.waiting.shrink_to_fit();
+        self.prune_due();
+        self.due.shrink();
         self.shared.counters.dropped_resyncs += self.shared.resyncs.len() as u64;
         self.shared.resyncs = Vec::new();
     }
@@ -151,6 +153,7 @@ impl Connection {
     /// Gives out what is in progress. The framing goes on: what follows is told from what was given up.
     pub(crate) fn shed_transactions(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        self.shed_tunnel(cx);
         cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         // What a CONNECT begins is not known before its answer: such a connection goes whole, or stays.
         if !self.queue.iter().any(|exchange| exchange.connect) {
@@ -162,6 +165,7 @@ impl Connection {
     /// Gives out all, before the connection is given up.
     pub(crate) fn shed_all(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        self.shed_tunnel(cx);
         cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         self.shed_queue(cx);
     }

@@ -95,6 +95,19 @@ fn an_exchange() {
 }
 
 #[test]
+fn the_preface_in_two_pieces() {
+    for at in 1..PREFACE.len() {
+        let mut talk = Talk::raw();
+        talk.request(&PREFACE[..at]);
+        talk.request([&PREFACE[at..], &frame(4, 0, 0, &[])].concat());
+        talk.response(frame(4, 0, 0, &[]));
+        talk.request(get(1, "/a"));
+        talk.response(ok(1, END_STREAM));
+        assert_eq!(talk.lines(), ["GET /a 0 -> 200 0"], "{at}");
+    }
+}
+
+#[test]
 fn blocks_in_pieces_with_padding_and_priority() {
     let mut talk = opened();
     let fields = block(&[(":method", "GET"), (":path", "/pieces"), ("a", "b")]);
@@ -399,11 +412,12 @@ fn send(talk: &mut Talk, direction: Direction, bytes: &[u8], cuts: &[usize]) {
         talk.skip(direction, (end - at) as u32);
         at = end;
         match cut % 7 {
-            0 if held.is_none() => held = Some(segment),
+            0 if held.is_none() => held = Some((i, segment)),
             1 => drop(talk.apply(&segment).apply(&segment)),
             _ => drop(talk.apply(&segment)),
         }
-        if let Some(late) = held.take_if(|_| !cut.is_multiple_of(7) || at >= bytes.len()) {
+        // Not later than reassembly waits for.
+        if let Some((_, late)) = held.take_if(|(since, _)| i > *since + 2 || at >= bytes.len()) {
             talk.apply(&late);
         }
     }

@@ -592,6 +592,7 @@ impl Daemon {
             taken_ns: now_ns,
             filter: self.plan.filter_text.clone(),
             transactions: self.recorder.transactions,
+            long_calls: self.recorder.long_calls,
             lost,
             volume_dropped: reasons
                 .iter()

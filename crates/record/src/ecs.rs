@@ -14,13 +14,16 @@
 //! - `url` is that of this leg: what the peer of this connection asked for. Behind something that ends TLS the
 //!   user's URL may differ, but that is not to be known here. So `scheme` is http unless the target says
 //!   otherwise (RFC 9112, 3.3), and `full` is made only if there is exactly one well-formed Host line.
-//! - `event.outcome` is that of the exchange: failure from status 400 on, unknown without a final response.
+//! - `event.outcome` is that of the exchange: failure from status 400 on, and of a call of gRPC with any status but OK;
+//!   unknown without a final response.
+//! - `rpc` is that of OpenTelemetry's conventions since they are stable (1.45), where `rpc.method` holds the service, too.
 
 use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
+use crate::grpc::Grpc;
 use crate::json::{
-    Context, process_name, push_reset, push_volume, side_name, write_connection_id, write_transaction_id,
+    Context, process_name, push_end, push_volume, side_name, write_connection_id, write_transaction_id,
 };
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
@@ -28,7 +31,7 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_ip, push_list, push_number, push_str,
     push_string, push_time,
 };
-use crate::transaction::{Line, Message, Process, RawTransaction, Role, StartLine, Transaction};
+use crate::transaction::{Line, Message, Phase, Process, RawTransaction, Role, StartLine, Transaction};
 
 pub use crate::ecs_records::{
     write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
@@ -59,6 +62,9 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
             out.push(b'}');
         }
     }
+    if let Some(grpc) = t.grpc() {
+        push_rpc(out, grpc);
+    }
     push_process(out, facts.process.as_ref(), context);
     push_headtrail(out, t, context);
     out.extend_from_slice(b"}\n");
@@ -81,9 +87,12 @@ pub(crate) fn push_head(out: &mut Vec<u8>, time_ns: u64, dataset: &str) {
 /// access for both, protocol for network.
 fn push_event(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     let facts = t.facts();
-    out.extend_from_slice(
-        b",\"category\":[\"network\",\"web\"],\"type\":[\"access\",\"protocol\"],\"id\":\"",
-    );
+    out.extend_from_slice(b",\"category\":[\"network\",\"web\"],\"type\":[\"access\",\"protocol\"");
+    out.extend_from_slice(match facts.phase {
+        Phase::Whole => b"],\"id\":\"",
+        Phase::Start => b",\"start\"],\"id\":\"",
+        Phase::End { .. } => b",\"end\"],\"id\":\"",
+    });
     write_transaction_id(out, context.run, facts);
     out.extend_from_slice(b"\",\"start\":");
     push_time(out, t.time_ns());
@@ -96,10 +105,11 @@ fn push_event(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     out.extend_from_slice(b",\"outcome\":");
     push_str(
         out,
-        match facts.response.as_ref().and_then(Message::status) {
-            Some(status) if status < 400 => "success",
-            Some(_) => "failure",
-            None => "unknown",
+        match (facts.response.as_ref().and_then(Message::status), t.grpc().and_then(|grpc| grpc.status)) {
+            (_, Some(1..)) => "failure",
+            (Some(status), _) if status < 400 => "success",
+            (Some(_), _) => "failure",
+            (None, _) => "unknown",
         },
     );
     out.push(b'}');
@@ -264,7 +274,8 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     write_connection_id(out, context.run, facts.connection);
     out.extend_from_slice(b"\",\"role\":");
     push_str(out, &facts.role.name());
-    out.extend_from_slice(b",\"phase\":\"whole\"");
+    out.extend_from_slice(b",\"phase\":");
+    push_str(out, facts.phase.name());
     if let Some(stream) = facts.stream {
         out.extend_from_slice(b",\"stream\":");
         push_number(out, stream);
@@ -316,10 +327,56 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
         out.extend_from_slice(b",\"anomalies\":");
         push_list(out, facts.anomalies.iter().map(|a| a.name()));
     }
-    if let Some(reset) = &facts.reset {
-        push_reset(out, reset);
+    push_end(out, facts, context);
+    if let Some(grpc) = t.grpc() {
+        push_grpc(out, grpc);
     }
     push_volume(out, t);
+    out.push(b'}');
+}
+
+/// Appends a call of gRPC as the conventions have it.
+fn push_rpc(out: &mut Vec<u8>, grpc: &Grpc) {
+    out.extend_from_slice(b",\"rpc\":{\"system\":{\"name\":\"grpc\"}");
+    if let (Some(service), Some(method)) = (&grpc.service, &grpc.method) {
+        out.extend_from_slice(b",\"method\":");
+        push_str(out, &format!("{service}/{method}"));
+    }
+    if let Some(status) = grpc.status {
+        out.extend_from_slice(b",\"response\":{\"status_code\":");
+        match grpc.status_name() {
+            Some(name) => push_str(out, name),
+            None => push_str(out, &status.to_string()),
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// Appends what the conventions lack of it.
+fn push_grpc(out: &mut Vec<u8>, grpc: &Grpc) {
+    out.extend_from_slice(b",\"grpc\":{\"web\":");
+    push_bool(out, grpc.web);
+    let texts: [(&[u8], &Option<String>); 4] = [
+        (b",\"service\":", &grpc.service),
+        (b",\"method\":", &grpc.method),
+        (b",\"message\":", &grpc.message),
+        (b",\"encoding\":", &grpc.encoding),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            out.extend_from_slice(name);
+            push_str(out, text);
+        }
+    }
+    let numbers: [(&[u8], Option<u64>); 2] =
+        [(b",\"status\":", grpc.status.map(u64::from)), (b",\"timeout_ns\":", grpc.timeout_ns)];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            out.extend_from_slice(name);
+            push_number(out, number);
+        }
+    }
     out.push(b'}');
 }
 

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::{Basic, Features, Jwt, KeyShape, KidClass, PatternHit, PatternKind, Place};
+use crate::grpc::Grpc;
 use crate::json::Processes;
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record, Unknown, Unread};
 use crate::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, Process, RawTransaction, Role, Side, Span,
     StartLine, Transaction, Version,
 };
 use crate::volume::{LeftOut, Rate};
@@ -90,10 +91,13 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        phase: Phase::Whole,
+        close: None,
     };
     Transaction {
         inner,
         features: Features::default(),
+        grpc: None,
         redacted: Vec::new(),
         left_out: 0,
         sample_rate: Rate::ALL,
@@ -179,6 +183,19 @@ pub(crate) fn features() -> Features {
         class: "sqli".to_owned(),
     };
     Features { jwt: vec![jwt, bare], basic: vec![basic], key_shape: vec![shape], patterns: vec![hit] }
+}
+
+/// A call of gRPC with every member.
+pub(crate) fn grpc() -> Grpc {
+    Grpc {
+        service: Some("shop.v1.Cart".to_owned()),
+        method: Some("Add".to_owned()),
+        status: Some(14),
+        message: Some("upstream \"gone\"".to_owned()),
+        timeout_ns: Some(1_500_000_000),
+        encoding: Some("gzip".to_owned()),
+        web: false,
+    }
 }
 
 /// Knows process 812.

@@ -15,6 +15,7 @@ pub mod event;
 pub mod features;
 #[cfg(test)]
 mod fixture;
+pub mod grpc;
 pub mod json;
 mod json_features;
 mod json_packet;

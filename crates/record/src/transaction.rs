@@ -20,8 +20,9 @@
 
 use std::fmt;
 
-use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::event::{CloseReason, ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
+use crate::grpc::Grpc;
 use crate::record::{Text, unknown};
 use crate::volume::{LeftOut, Rate};
 
@@ -227,6 +228,34 @@ impl Role {
     }
 }
 
+/// What of an exchange a record tells. One that lasts long (a stream of events, a tunnel, a long poll) is told twice: when
+/// it is known to last, and when it has ended. Each of the two has a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What was known when it turned out to last. A message without [`Message::body_bytes`] is still on the way.
+    Start,
+    /// All of it, of which the start was told before.
+    End {
+        /// [`RawTransaction::number`] of the record that told the start.
+        start: u32,
+    },
+}
+
+impl Phase {
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Start => "start",
+            Self::End { .. } => "end",
+        }
+    }
+}
+
 /// Which message of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -403,6 +432,10 @@ pub struct RawTransaction {
     pub stream: Option<u32>,
     /// One end gave it up (HTTP/2).
     pub reset: Option<Reset>,
+    /// What of the exchange this tells.
+    pub phase: Phase,
+    /// How the connection ended whose end ended this call; of [`Phase::End`] only.
+    pub close: Option<CloseReason>,
 }
 
 /// The end of a stream before its time.
@@ -467,6 +500,8 @@ pub struct Timing {
 pub struct Transaction {
     pub(crate) inner: RawTransaction,
     pub(crate) features: Features,
+    /// Few have it.
+    pub(crate) grpc: Option<Box<Grpc>>,
     pub(crate) redacted: Vec<String>,
     pub(crate) left_out: u32,
     pub(crate) sample_rate: Rate,
@@ -490,6 +525,12 @@ impl Transaction {
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// What it is as a call of gRPC, if it is one.
+    #[must_use]
+    pub fn grpc(&self) -> Option<&Grpc> {
+        self.grpc.as_deref()
     }
 
     /// Names of the lines (and `target`, `reason`) in which something was replaced, each once, in order.
@@ -529,18 +570,14 @@ impl Transaction {
         let request = self.inner.request.as_ref();
         let response = self.inner.response.as_ref();
         let broken = |side| self.inner.incomplete.iter().any(|i| i.side == side);
-        let request_ns =
-            request.filter(|_| !broken(Side::Request)).map(|m| m.last_ns.saturating_sub(m.first_ns));
-        let response_ns =
-            response.filter(|_| !broken(Side::Response)).map(|m| m.last_ns.saturating_sub(m.first_ns));
-        let wait_ns = request
-            .zip(response)
-            .filter(|_| !broken(Side::Request))
-            .map(|(q, r)| r.first_ns.saturating_sub(q.last_ns));
-        let total_ns = request
-            .zip(response)
-            .filter(|_| !broken(Side::Response))
-            .map(|(q, r)| r.last_ns.saturating_sub(q.first_ns));
+        let open = |m: &Message| self.inner.phase == Phase::Start && m.body_bytes.is_none();
+        // Of a message whose end was seen.
+        let ended_request = request.filter(|m| !broken(Side::Request) && !open(m));
+        let ended_response = response.filter(|m| !broken(Side::Response) && !open(m));
+        let request_ns = ended_request.map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let response_ns = ended_response.map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let wait_ns = ended_request.zip(response).map(|(q, r)| r.first_ns.saturating_sub(q.last_ns));
+        let total_ns = request.zip(ended_response).map(|(q, r)| r.last_ns.saturating_sub(q.first_ns));
         Timing { request_ns, wait_ns, response_ns, total_ns }
     }
 }

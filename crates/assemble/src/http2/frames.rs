@@ -160,6 +160,15 @@ impl Frames {
         }
     }
 
+    /// How far from here the next frame begins, unless something before it is still to be looked at.
+    pub(crate) fn next_frame(&self) -> Option<u64> {
+        match self.at {
+            At::Header(0) => Some(0),
+            At::Payload(_) => Some(self.passable()).filter(|&count| count > 0),
+            _ => None,
+        }
+    }
+
     /// Passes over bytes that are not there, at most [`Frames::passable`].
     pub(crate) fn pass(&mut self, count: u64) {
         if let At::Payload(remaining) = &mut self.at {

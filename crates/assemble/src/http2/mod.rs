@@ -19,7 +19,7 @@ pub(crate) mod frames;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use headtrail_record::event::Direction;
+use headtrail_record::event::{Direction, flags};
 use headtrail_record::transaction::{Anomaly, IncompleteReason, Line, Message, Reset, Side};
 
 use self::fields::Fields;
@@ -69,6 +69,14 @@ impl Http2 {
         self.streams.values()
     }
 
+    pub(crate) fn exchanges_mut(&mut self) -> impl Iterator<Item = &mut Box<Exchange>> {
+        self.streams.values_mut()
+    }
+
+    pub(crate) fn holds_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Stream 1 is that of a request in HTTP/1.1. The settings that came with it are not looked at: the server's encoder
     /// may do what it likes.
     pub(crate) fn upgraded(&mut self, requests: Direction, mut exchange: Box<Exchange>) {
@@ -80,6 +88,11 @@ impl Http2 {
 
     pub(crate) fn passable(&self, direction: Direction) -> u64 {
         self.frames[direction.index()].passable()
+    }
+
+    /// How far from here the next frame begins, if that is known.
+    pub(crate) fn next_frame(&self, direction: Direction) -> Option<u64> {
+        self.frames[direction.index()].next_frame()
     }
 
     pub(crate) fn pass(&mut self, direction: Direction, count: u64) {
@@ -119,14 +132,16 @@ impl Connection {
             let stream = &mut self.streams[index];
             let step =
                 http2.frames[index].step(run, cx.limits.head_bytes_max, &mut |run, n| stream.take(run, n));
+            let untouched = http2.frames[index].is_untouched();
             match step {
+                Step::More if self.pass_rest(direction, run) => {}
                 Step::More => return,
                 Step::Frame(header, payload, octets) => {
                     self.frame(direction, header, &payload, octets, run.time_ns, cx);
                 }
                 Step::Block(block) => self.block(direction, block, run.time_ns, cx),
                 Step::Broken => cx.counters.http2_blocks_broken += 1,
-                Step::NotFrames if side == Side::Request && http2.frames[index].is_untouched() => {
+                Step::NotFrames if side == Side::Request && untouched => {
                     // A server said first that it speaks HTTP/2, and the client does not.
                     return self.leave_http2(direction, run, cx);
                 }
@@ -136,6 +151,39 @@ impl Connection {
                     return;
                 }
             }
+        }
+    }
+
+    /// What follows in the packet was passed over, because nobody looks at it. True: that ended a frame.
+    fn pass_rest(&mut self, direction: Direction, run: &Run<'_>) -> bool {
+        if run.has(flags::RAW) || !run.bytes.is_empty() {
+            return false;
+        }
+        self.pass_frames(direction, run.packet_end)
+    }
+
+    /// Passes over what nobody looks at, at most up to a place. True: that ended a frame.
+    fn pass_frames(&mut self, direction: Direction, sequence: u32) -> bool {
+        let stream = &mut self.streams[direction.index()];
+        let rest = distance(stream.next, sequence).max(0) as u64;
+        let Some(http2) = &mut self.http2 else { return false };
+        let passable = http2.passable(direction);
+        let count = rest.min(passable);
+        http2.pass(direction, count);
+        stream.pass(count);
+        count > 0 && count == passable
+    }
+
+    /// What was passed over has ended here, and with it the last frame of a message.
+    pub(crate) fn frame_end(
+        &mut self,
+        direction: Direction,
+        sequence: u32,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        if self.pass_frames(direction, sequence) {
+            self.feed_frames(direction, &mut Run::empty(sequence, time_ns), cx);
         }
     }
 
@@ -357,6 +405,9 @@ impl Connection {
         } else {
             exchange.tx.response = Some(message);
             cx.counters.started.responses += 1;
+            if !end_stream && exchange.is_long() {
+                self.tell_start(&mut exchange, cx);
+            }
         }
         if let Some(http2) = &mut self.http2 {
             http2.streams.insert(stream, exchange);

@@ -74,7 +74,7 @@ int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
 	if (!st || !sh)
 		return 0;
-	if (!(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
+	if (!(st->flags & HT_S_HTTP) || (st->flags & (HT_S_IGNORE | HT_S_UPGRADED)) == HT_S_IGNORE)
 		return 0;
 	r.version = HT_ABI_VERSION;
 	r.kind = HT_CLOSED;

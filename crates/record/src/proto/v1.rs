@@ -93,6 +93,29 @@ pub struct Transaction {
     pub response_lines_left_out: u32,
     #[prost(message, optional, tag = "29")]
     pub reset: ::core::option::Option<Reset>,
+    #[prost(uint32, tag = "30")]
+    pub start_number: u32,
+    #[prost(enumeration = "CloseReason", tag = "31")]
+    pub close: i32,
+    #[prost(message, optional, tag = "32")]
+    pub grpc: ::core::option::Option<Grpc>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grpc {
+    #[prost(string, optional, tag = "1")]
+    pub service: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "2")]
+    pub method: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "3")]
+    pub status: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "5")]
+    pub timeout_ns: ::core::option::Option<u64>,
+    #[prost(string, optional, tag = "6")]
+    pub encoding: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, tag = "7")]
+    pub web: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reset {

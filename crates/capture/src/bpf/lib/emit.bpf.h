@@ -154,7 +154,9 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	 * Only user space knows how a response to a raw request is framed, so it goes out raw, too. Where user space then finds
 	 * all requests answered behind these bytes, only later ones are open.
 	 */
-	if (st->request_dir == (s->direction & 1) + 1) {
+	if (st->flags & HT_S_FRAMES) {
+		/* A frame says itself where it ends. */
+	} else if (st->request_dir == (s->direction & 1) + 1) {
 		st->flags |= HT_S_UNTOLD;
 	} else if (st->request_dir) {
 		st->flags &= ~HT_S_UNTOLD;
@@ -170,6 +172,8 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 			d->raw_bytes = 0;
 			d->lost = 1;
 			st->synced &= ~(1 << (s->direction & 1));
+			if (!(st->flags & HT_S_HTTP))
+				st->flags |= HT_S_IGNORE;
 			break;
 		}
 		if (!load_window(skb, s, HT_WINDOW_BYTES))

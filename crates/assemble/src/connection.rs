@@ -199,7 +199,10 @@ impl Connection {
         self.last_ns = segment.time_ns;
         if self.deaf || segment.bytes.is_empty() {
             let end = segment.sequence.wrapping_add(segment.bytes.len() as u32);
-            return self.pass_tunnel(segment.direction, end);
+            if self.deaf {
+                self.pass_tunnel(segment.direction, end);
+            }
+            return;
         }
         let direction = segment.direction;
         let run = Run::of(segment);

@@ -328,7 +328,8 @@ impl Connection {
         if first && at_start {
             self.deaf = true;
             self.streams.iter_mut().for_each(|s| s.held = None);
-            cx.counters.other_connections += 1;
+            cx.counters.other_connections += u64::from(!self.entered);
+            self.leave_tunnel();
             return;
         }
         stream.stray = true;

@@ -13,7 +13,7 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: TLS, and what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
+//! Not here: TLS, and, unless [`Limits::tunnels`] says so, what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;

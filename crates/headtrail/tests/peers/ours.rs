@@ -19,7 +19,8 @@ pub fn messages(file: &Path) -> HashMap<Key, Vec<Message>> {
     let mut found: HashMap<Key, Vec<(Order, Message)>> = HashMap::new();
     for line in output.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
         let record: Value = serde_json::from_slice(line).unwrap();
-        if record["type"] == "transaction" {
+        // The first record of a long call tells nothing that the second does not.
+        if record["type"] == "transaction" && record["phase"] != "start" {
             transaction(&record, &mut found);
         }
     }

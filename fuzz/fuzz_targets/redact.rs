@@ -82,6 +82,7 @@ fn transaction(flags: [u8; 2], input: &[u8]) -> RawTransaction {
         anomalies: if flags[0] & 16 == 0 { Vec::new() } else { vec![Anomaly::MalformedHead] },
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     }

@@ -7,7 +7,6 @@ use crate::chunked::{Step, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::http2::frames;
-use crate::packet;
 use crate::run::{Run, distance};
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
@@ -48,6 +47,7 @@ impl Connection {
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
             match stream.state {
+                State::Tunnel if self.http2.is_some() => return self.seek_frame(direction, run, cx),
                 State::Tunnel => {
                     // They are those of a tunnel, if the answer opens one.
                     let octets = stream.octets.unwrap_or(0);
@@ -70,6 +70,7 @@ impl Connection {
                     if !self.keep_candidate(direction, &run, cx) {
                         cx.counters.stray_bytes += run.bytes.len() as u64;
                     }
+                    self.seek_http2(direction, &run, cx);
                     self.streams[index].pass(run.bytes.len() as u64);
                     return;
                 }
@@ -207,7 +208,9 @@ impl Connection {
             return;
         }
         if head::kind(run.bytes) == Kind::Other {
-            if !self.speaks_http2(direction, run, 0, cx) && !self.begins_socks(direction, run, cx) {
+            if self.is_walked_http2(direction, run, cx) {
+                run.skip(run.bytes.len());
+            } else if !self.speaks_http2(direction, run, 0, cx) && !self.begins_socks(direction, run, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;
@@ -285,7 +288,7 @@ impl Connection {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
-        let acknowledgement = packet::acknowledgement(run.headers);
+        let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
         } else if before == 0 && frames::begins_with_settings(bytes) {

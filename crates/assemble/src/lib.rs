@@ -13,7 +13,8 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: TLS, and, unless [`Limits::tunnels`] says so, what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
+//! Not here, unless [`Limits::tunnels`] says so: what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted
+//! and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;
@@ -24,6 +25,7 @@ mod feed;
 mod forgotten;
 mod framing;
 mod head;
+mod held;
 #[doc(hidden)]
 pub mod hpack;
 mod http2;
@@ -39,15 +41,18 @@ mod shed;
 mod socks;
 mod stream;
 mod table;
+mod tls;
 mod twins;
 mod weight;
 
 use headtrail_record::event::{CloseReason, ConnectionId, Event, Resync, Segment, flags};
 use headtrail_record::transaction::RawTransaction;
+use headtrail_tls::KeyLog;
 
 pub use crate::counters::{Counters, Messages};
 pub use crate::limits::Limits;
 pub use crate::shed::Shed;
+pub use crate::tls::Counts as TlsCounts;
 
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
@@ -65,6 +70,7 @@ struct Shared {
     twins: Twins,
     peers: Peers,
     resyncs: Vec<Resync>,
+    keys: Option<KeyLog>,
     now_ns: u64,
 }
 
@@ -76,6 +82,7 @@ impl Shared {
             twins: &mut self.twins,
             peers: &mut self.peers,
             resyncs: &mut self.resyncs,
+            keys: self.keys.as_ref(),
             now_ns: self.now_ns,
             out,
         }
@@ -106,6 +113,7 @@ impl Assembler {
             twins: Twins::new(),
             peers,
             resyncs: Vec::new(),
+            keys: None,
             now_ns: 0,
         };
         Self {
@@ -117,6 +125,12 @@ impl Assembler {
             due: Due::default(),
             weight: 0,
         }
+    }
+
+    /// From now on connections that speak TLS are told apart, and decrypted with the keys that are put here before
+    /// their handshakes come.
+    pub fn tls_keys(&mut self) -> &mut KeyLog {
+        self.shared.keys.get_or_insert_default()
     }
 
     /// Takes one event; transactions that it completes are handed to `out` at once.

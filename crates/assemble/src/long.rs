@@ -300,6 +300,13 @@ impl Connection {
         }
     }
 
+    /// Bytes of a tunnel are missing, and how many is not known; those that follow begin at `sequence`.
+    pub(crate) fn lose_tunnel(&mut self, direction: Direction, sequence: u32) {
+        let Some(tunnel) = &mut self.tunnel else { return };
+        tunnel.octets[direction.index()] = None;
+        self.streams[direction.index()].next = sequence;
+    }
+
     /// A direction of a tunnel is finished.
     pub(crate) fn finish_tunnel(&mut self, direction: Direction, sequence: u32) {
         self.pass_tunnel(direction, sequence);

@@ -12,7 +12,6 @@ use crate::feed::Came;
 use crate::framing::{Body, request_body, response_body};
 use crate::head::{self, Head, Kind};
 use crate::http2;
-use crate::packet;
 use crate::pairing::{Exchange, Target};
 use crate::proof::Turn;
 use crate::run::{Begin, distance};
@@ -116,6 +115,7 @@ impl Connection {
                 anomalies: Vec::new(),
                 stream: None,
                 reset: None,
+                tls: None,
                 phase: Phase::Whole,
                 close: None,
             },
@@ -233,6 +233,9 @@ impl Connection {
             self.choose(direction, &begin, cx);
         }
         let acknowledgement = begin.acknowledgement;
+        if !interim {
+            self.begun_acknowledges = acknowledgement;
+        }
         if let Some(acknowledgement) = acknowledgement {
             self.was_received(direction.reverse(), acknowledgement, Some(begin.first_ns), cx);
         }
@@ -394,7 +397,7 @@ impl Connection {
             headers: begin.headers,
             segments: begin.segments,
             frame: begin.frame,
-            sequence: begin.sequence,
+            sequence: begin.wire,
             first_ns: begin.first_ns,
             last_ns: begin.first_ns,
         };
@@ -456,6 +459,7 @@ impl Connection {
         let octets = stream.octets.take();
         let end = stream.next;
         let differs = std::mem::take(&mut stream.overlap_differs);
+        let acknowledged = self.begun_acknowledges;
         let Some(exchange) = self.in_progress(direction) else { return };
         if differs {
             exchange.note(Anomaly::OverlapDiffers);
@@ -474,7 +478,6 @@ impl Connection {
             Side::Response => {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
-                let acknowledged = packet::acknowledgement(message.headers.as_slice());
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
                 let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
                 self.turn = acknowledged.filter(|_| whole).map(|acknowledged| Turn { end, acknowledged });
@@ -695,7 +698,9 @@ impl Connection {
         (cx.out)(tx);
     }
 
+    /// Notes what is known of the connection, and who owns its ends.
     pub(crate) fn name_owners(&mut self, tx: &mut RawTransaction, cx: &Context<'_>) {
+        tx.tls = self.tls_facts.clone();
         tx.process = self.process;
         if tx.role == Role::Server {
             if self.peer.is_none() && self.peer_generation != cx.peers.generation() {

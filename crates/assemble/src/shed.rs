@@ -135,11 +135,19 @@ impl Assembler {
 
 impl Connection {
     fn waits_for_order(&self) -> bool {
-        self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
+        self.tls.holds()
+            || self.resync.is_some()
+            || self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
     }
 
     /// Holes are named gaps, and what is held back behind them is read.
     pub(crate) fn shed_order(&mut self, cx: &mut Context<'_>) {
+        if let Some(mut session) = self.tls.take() {
+            cx.counters.shed.order += u64::from(session.holds());
+            self.session_order(&mut session, cx);
+            self.keep(session);
+        }
+        self.resync = None;
         for direction in [Direction::Ingress, Direction::Egress] {
             cx.counters.shed.order += u64::from(self.streams[direction.index()].held.is_some());
             self.drop_candidate(direction, cx);

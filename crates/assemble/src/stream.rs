@@ -8,6 +8,7 @@ use headtrail_record::transaction::IncompleteReason;
 
 use crate::chunked::Walk;
 use crate::framing::Body;
+use crate::held::Held;
 use crate::limits::Limits;
 use crate::proof::Candidate;
 use crate::run::{Begin, Piece, Run, distance};
@@ -77,15 +78,6 @@ pub(crate) struct Partial {
     pub(crate) bytes: Vec<u8>,
     /// Facts of the packet with the first byte; None for trailers.
     pub(crate) begin: Option<Begin>,
-}
-
-/// Runs that lie behind a hole, in order, without overlap.
-#[derive(Default)]
-pub(crate) struct Held {
-    pub(crate) pieces: Vec<Piece>,
-    pub(crate) bytes: usize,
-    /// Time of the run that was held back first.
-    pub(crate) since_ns: u64,
 }
 
 /// One direction of a connection.
@@ -235,62 +227,28 @@ impl Stream {
 
     /// Holds a run back, without what is already held.
     pub(crate) fn hold(&mut self, run: &Run<'_>) {
-        let held =
-            self.held.get_or_insert_with(|| Box::new(Held { since_ns: run.time_ns, ..Held::default() }));
-        let mut run = *run;
-        let mut i = 0;
-        while i < held.pieces.len() && !run.bytes.is_empty() {
-            let piece = &held.pieces[i];
-            let before = distance(run.sequence, piece.sequence);
-            if before > 0 {
-                // The part before the piece is new.
-                let len = (before as usize).min(run.bytes.len());
-                let part = Run { bytes: &run.bytes[..len], ..run };
-                held.bytes += len;
-                held.pieces.insert(i, Piece::of(&part));
-                run.skip(len);
-            } else {
-                let offset = (-before) as usize;
-                let known = piece.bytes.get(offset..).unwrap_or(&[]);
-                let len = known.len().min(run.bytes.len());
-                self.overlap_differs |= known[..len] != run.bytes[..len];
-                run.skip(len);
-            }
-            i += 1;
-        }
-        if !run.bytes.is_empty() {
-            held.bytes += run.bytes.len();
-            held.pieces.push(Piece::of(&run));
-        }
+        let held = self.held.get_or_insert_with(|| Box::new(Held::since(run.time_ns)));
+        self.overlap_differs |= !held.insert(run);
     }
 
     /// More is held back than the limits allow.
     pub(crate) fn holds_too_much(&self, limits: &Limits) -> bool {
-        self.held.as_ref().is_some_and(|h| {
-            h.bytes > limits.reorder_bytes_max || h.pieces.len() > limits.reorder_segments_max
-        })
+        self.held.as_ref().is_some_and(|held| held.is_too_much(limits))
     }
 
     /// Takes the first run that is held back.
     pub(crate) fn take_held(&mut self) -> Option<Piece> {
         let held = self.held.as_mut()?;
-        if held.pieces.is_empty() {
-            self.held = None;
-            return None;
-        }
-        let piece = held.pieces.remove(0);
-        held.bytes -= piece.bytes.len();
+        let piece = held.take();
         if held.pieces.is_empty() {
             self.held = None;
         }
-        Some(piece)
+        piece
     }
 
     /// Gives back what [`Stream::take_held`] took.
     pub(crate) fn put_back(&mut self, piece: Piece, since_ns: u64) {
-        let held = self.held.get_or_insert_with(|| Box::new(Held { since_ns, ..Held::default() }));
-        held.bytes += piece.bytes.len();
-        held.pieces.insert(0, piece);
+        self.held.get_or_insert_with(|| Box::new(Held::since(since_ns))).put_back(piece);
     }
 
     /// What is held weighs so much.
@@ -298,13 +256,7 @@ impl Stream {
         let partial = self.partial.as_ref().map_or(0, |partial| {
             size_of::<Partial>() + ALLOCATION_BYTES + weight::vector::<u8>(partial.bytes.capacity())
         });
-        let held = self.held.as_ref().map_or(0, |held| {
-            size_of::<Held>()
-                + ALLOCATION_BYTES
-                + weight::vector::<Piece>(held.pieces.capacity())
-                + held.pieces.len() * ALLOCATION_BYTES
-                + held.bytes
-        });
+        let held = self.held.as_ref().map_or(0, |held| size_of::<Held>() + ALLOCATION_BYTES + held.weight());
         partial + held + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
     }
 }

@@ -266,6 +266,74 @@ fn connections_that_come_and_go_leave_nothing_behind() {
     assert_eq!(talk.assembler.held_bytes(), 0);
 }
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_STREAM: u8 = 1;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A block of literals without indexing (RFC 7541, 6.2.2).
+fn headers(flags: u8, stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    let literal = |(name, value): &(&str, &str)| {
+        [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+    };
+    frame(1, flags | 4, stream, &fields.iter().flat_map(literal).collect::<Vec<_>>())
+}
+
+/// A connection that speaks HTTP/2.
+fn http2() -> Talk {
+    let mut talk = Talk::raw();
+    talk.request([PREFACE, &frame(4, 0, 0, &[])].concat()).response(frame(4, 0, 0, &[]));
+    talk
+}
+
+#[test]
+fn a_stream_of_events_over_http2_is_told_at_once_and_others_are_not() {
+    let mut talk = http2();
+    for (stream, method) in [(1, "GET"), (3, "GET"), (5, "CONNECT"), (7, "GET")] {
+        let fields = [(":method", method), (":scheme", "http"), (":authority", "h"), (":path", "/a")];
+        let flags = if method == "GET" { END_STREAM } else { 0 };
+        talk.request(headers(flags, stream, &fields));
+    }
+    let events = [(":status", "200"), ("content-type", "text/event-stream")];
+    talk.response(headers(0, 1, &events)).response(headers(0, 3, &[(":status", "200")]));
+    talk.response(headers(0, 5, &[(":status", "200")])).response(headers(END_STREAM, 7, &events));
+    let told = ["start GET /a 0 -> 200 ?", "start CONNECT /a ? -> 200 ?", "GET /a 0 -> 200 0"];
+    assert_eq!(talk.lines(), told);
+    talk.response(frame(0, END_STREAM, 1, b"data: 1\n\n")).request(frame(0, END_STREAM, 5, b"abc"));
+    talk.response(frame(3, 0, 5, &[0, 0, 0, 8])).response(frame(0, END_STREAM, 3, b"x"));
+    let ends =
+        ["end GET /a 0 -> 200 9", "end CONNECT /a 3 -> 200 0 closed_early/response", "GET /a 0 -> 200 1"];
+    assert_eq!(talk.lines()[3..], ends);
+    assert!(talk.out[4].reset.is_some());
+    check_phases(&talk.out);
+}
+
+#[test]
+fn a_call_of_grpc_that_streams_is_told_when_it_is_old() {
+    let mut talk = http2();
+    let fields = [(":method", "POST"), (":path", "/s/m"), ("content-type", "application/grpc")];
+    talk.request(headers(0, 1, &fields)).request(frame(0, 0, 1, b"12345"));
+    talk.tick(6 * SECOND_NS).request(headers(0, 3, &fields)).response(headers(0, 1, &[(":status", "200")]));
+    talk.tick(5 * SECOND_NS);
+    assert_eq!(talk.lines(), ["start POST /s/m ? -> 200 ?"]);
+    // Each event of a connection whose calls are told costs no look at them.
+    for _ in 0..9 {
+        talk.tick(SECOND_NS).response(frame(0, 0, 1, b"12345"));
+    }
+    assert_eq!(talk.lines()[1..], ["start POST /s/m ? -> -"]);
+    talk.request(frame(0, END_STREAM, 1, &[])).response(headers(END_STREAM, 1, &[("grpc-status", "0")]));
+    talk.close(CloseReason::Reset);
+    let ends =
+        ["end POST /s/m 5 -> 200 45", "end POST /s/m 0 -> - closed_early/request response_missing/response"];
+    assert_eq!(talk.lines()[2..], ends);
+    assert_eq!((talk.out[2].close, talk.out[3].close), (None, Some(CloseReason::Reset)));
+    assert_eq!(talk.out[2].response.as_ref().unwrap().trailers.len(), 1);
+    check_phases(&talk.out);
+}
+
 /// The same bytes, slowly: so long between two events.
 fn slow(streams: &Streams, cuts: &[usize], gaps_s: &[u64]) -> Vec<Owned> {
     let mut gaps = gaps_s.iter().copied().cycle();

@@ -12,6 +12,7 @@ use headtrail_record::record::Loss;
 use crate::cli::{self, Format};
 use crate::exit::Failure;
 use crate::key;
+use crate::keylog;
 use crate::sink::Sink;
 use crate::text;
 
@@ -37,6 +38,11 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         text::write_titles(&mut sink.out, &sink.text);
     }
     let mut assembler = Assembler::new(Limits { tunnels: true, ..Limits::default() });
+    let mut lines = headtrail_tls::Counts::default();
+    match &options.keylog {
+        Some(file) => keylog::read(file, assembler.tls_keys(), &mut lines).map_err(Failure::usage)?,
+        None => drop(assembler.tls_keys()),
+    }
     let mut ticked_ns = 0;
     while sink.failed.is_none() {
         let more = reader
@@ -44,6 +50,10 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
             .map_err(|why| Failure::usage(format_args!("{name}: {why}")))?;
         if !more {
             break;
+        }
+        let own = reader.take_key_log();
+        if !own.is_empty() {
+            assembler.tls_keys().add(&own, &mut lines);
         }
         if reader.now_ns().saturating_sub(ticked_ns) >= TICK_NS {
             ticked_ns = reader.now_ns();
@@ -53,7 +63,7 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         assembler.take_resyncs();
     }
     assembler.finish(&mut |raw| sink.take(raw));
-    tell(&reader, &mut sink);
+    tell(&reader, &assembler, &mut sink);
     sink.flush();
     if let Some(why) = reader.broken() {
         eprintln!("headtrail: {name}: {why}");
@@ -63,17 +73,17 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         "headtrail: {} packets, {} of TCP in {} connections; {} requests and responses in pairs, {} of them not whole",
         read.packets, read.segments, read.connections, made.transactions, made.incomplete
     );
+    keylog::tell(&lines, &assembler.counters().tls);
     sink.end()
 }
 
 /// Writes a loss record for each reason why something was not read.
-fn tell(reader: &Reader, sink: &mut Sink) {
-    for (why, reason, what) in Unread::ALL {
-        let count = reader.counters().unread(why);
-        if count == 0 {
-            continue;
-        }
-        let now_ns = reader.now_ns();
+fn tell(reader: &Reader, assembler: &Assembler, sink: &mut Sink) {
+    let now_ns = reader.now_ns();
+    let unread = Unread::ALL.map(|(why, reason, what)| (reader.counters().unread(why), reason, what));
+    let unseen =
+        keylog::UNSEEN.map(|(why, reason, what)| (assembler.counters().tls.unseen(why), reason, what));
+    for (count, reason, what) in unread.into_iter().chain(unseen).filter(|(count, ..)| *count > 0) {
         let loss = Loss {
             time_ns: now_ns,
             stage: "file".into(),

@@ -13,6 +13,7 @@ use headtrail_record::packet;
 use headtrail_record::packet_text::{write_endpoint, write_packet};
 use headtrail_record::printable;
 use headtrail_record::time::{NS_PER_S, write_time_of_day};
+use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{
     Incomplete, IncompleteReason, Line, Message, Phase, Role, StartLine, Transaction, Version,
 };
@@ -405,6 +406,9 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
             note(pen, &[title.as_bytes(), name, pid.as_bytes(), executable.as_bytes(), cgroup.as_bytes()]);
         }
     }
+    if let Some(tls) = &facts.tls {
+        write_tls(pen, tls);
+    }
     if let Some(grpc) = t.grpc() {
         write_grpc(pen, grpc);
     }
@@ -422,6 +426,19 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
     for anomaly in &facts.anomalies {
         note(pen, &[b"anomaly: ", anomaly.name().as_bytes()]);
     }
+}
+
+fn write_tls(pen: &mut Pen<'_>, tls: &Tls) {
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let facts = [
+        ("version ", version.as_deref()),
+        ("", cipher.as_deref()),
+        ("for ", tls.sni.as_deref()),
+        ("protocol ", tls.alpn.as_deref()),
+        ("", tls.resumed.filter(|&resumed| resumed).map(|_| "resumed")),
+    ];
+    let facts: Vec<_> = facts.iter().filter_map(|(name, text)| Some(format!("{name}{}", (*text)?))).collect();
+    note(pen, &[b"TLS: ", facts.join(", ").as_bytes()]);
 }
 
 fn write_grpc(pen: &mut Pen<'_>, grpc: &Grpc) {

@@ -206,10 +206,12 @@ fn what_follows_another_upgrade_is_not_looked_at() {
     client.send(&talk.request);
     client.read_bytes(talk.response.len());
     drop(client);
-    let records = recorder.finish(1);
-    assert_eq!(records.len(), 1, "{}", common::brief(&records));
-    assert_eq!(records[0]["request"]["target"], "/chat");
-    assert_eq!(records[0]["response"]["status"], 101);
+    let records = recorder.finish(2);
+    for (record, phase) in records.iter().zip(["start", "end"]) {
+        assert_eq!(record["request"]["target"], "/chat");
+        assert_eq!(record["response"]["status"], 101);
+        assert_eq!(record["phase"], phase);
+    }
 }
 
 /// What is lost is sent again, and what is late comes: all calls are recorded once and rightly, and nearly all whole.

@@ -91,6 +91,7 @@ fn transaction() -> Transaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     })

@@ -72,6 +72,7 @@ fn transaction(request: &str) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     }

@@ -107,6 +107,7 @@ fn transaction() -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     }

@@ -12,7 +12,7 @@
 //!   not, which some stores refuse as a key, is found in the lines only.
 //! - `http.*.mime_type` is left out: the schema wants it from the body's content, not from Content-Type.
 //! - `url` is that of this leg: what the peer of this connection asked for. Behind something that ends TLS the
-//!   user's URL may differ, but that is not to be known here. So `scheme` is http unless the target says
+//!   user's URL may differ, but that is not to be known here. So `scheme` is that of this leg, http or https, unless the target says
 //!   otherwise (RFC 9112, 3.3), and `full` is made only if there is exactly one well-formed Host line.
 //! - `event.outcome` is that of the exchange: failure from status 400 on, and of a call of gRPC with any status but OK;
 //!   unknown without a final response.
@@ -54,8 +54,9 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_event(out, t, context);
     push_network(out, facts);
     push_http(out, facts);
+    push_tls(out, facts);
     if let Some(request) = &facts.request {
-        push_url(out, request);
+        push_url(out, request, if facts.tls.is_some() { "https" } else { "http" });
         if let Some(agent) = first_value(request, b"user-agent") {
             out.extend_from_slice(b",\"user_agent\":{\"original\":");
             push_string(out, agent, Charset::of_message(request));
@@ -177,6 +178,35 @@ fn push_http(out: &mut Vec<u8>, facts: &RawTransaction) {
     out.push(b'}');
 }
 
+/// Appends `tls`. The schema has no place for JA4 fingerprints: see [`push_headtrail`].
+fn push_tls(out: &mut Vec<u8>, facts: &RawTransaction) {
+    let Some(tls) = &facts.tls else { return };
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let members = [
+        ("version", version.as_deref()),
+        ("version_protocol", tls.protocol_name()),
+        ("cipher", cipher.as_deref()),
+        ("next_protocol", tls.alpn.as_deref()),
+    ];
+    out.extend_from_slice(b",\"tls\":{\"established\":true");
+    for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+        out.push(b',');
+        push_str(out, name);
+        out.push(b':');
+        push_str(out, value);
+    }
+    if let Some(resumed) = tls.resumed {
+        out.extend_from_slice(b",\"resumed\":");
+        push_bool(out, resumed);
+    }
+    if let Some(name) = &tls.sni {
+        out.extend_from_slice(b",\"client\":{\"server_name\":");
+        push_str(out, name);
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
 /// Appends `body` and `headers` and closes the message.
 fn push_body_and_headers(out: &mut Vec<u8>, message: &Message, charset: Charset) {
     if let Some(bytes) = message.body_bytes {
@@ -279,6 +309,11 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
     if let Some(stream) = facts.stream {
         out.extend_from_slice(b",\"stream\":");
         push_number(out, stream);
+    }
+    if let Some(ja4) = facts.tls.as_ref().and_then(|tls| tls.ja4.as_ref()) {
+        out.extend_from_slice(b",\"tls\":{\"ja4\":");
+        push_str(out, ja4);
+        out.push(b'}');
     }
     if let Some(request) = &facts.request {
         out.extend_from_slice(b",\"request\":");

@@ -68,14 +68,20 @@ fn a_full_transaction_reads_as_documented() {
             },
         },
         "url": {
-            "original": "/api/example?a=1", "scheme": "http", "domain": "localhost", "port": 9080,
-            "path": "/api/example", "query": "a=1", "full": "http://localhost:9080/api/example?a=1",
+            "original": "/api/example?a=1", "scheme": "https", "domain": "localhost", "port": 9080,
+            "path": "/api/example", "query": "a=1", "full": "https://localhost:9080/api/example?a=1",
         },
         "user_agent": {"original": "curl/8.14.1"},
+        "tls": {
+            "established": true, "version": "1.3", "version_protocol": "tls", "cipher": "TLS_AES_128_GCM_SHA256",
+            "next_protocol": "http/1.1", "resumed": false,
+            "client": {"server_name": "localhost"},
+        },
         "process": {"pid": 812, "name": "nginx", "executable": "/usr/sbin/nginx"},
         "container": {"id": "0a1b"},
         "headtrail": {
             "connection": "0123456789ab-beef", "role": "server", "phase": "whole",
+            "tls": {"ja4": "t13d1516h2_8daaf6152771_b186095e22b6"},
             "request": {
                 "latin1": false,
                 "lines": [

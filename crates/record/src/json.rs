@@ -15,6 +15,7 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
     push_optional_number, push_optional_str, push_str, push_string, push_time,
 };
+use crate::tls::Tls;
 use crate::transaction::{
     Line, Message, Phase, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
 };
@@ -129,7 +130,9 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_process(out, facts.process.as_ref(), context.processes);
     out.extend_from_slice(b",\"peer_process\":");
     push_process(out, facts.peer_process.as_ref(), context.processes);
-    out.extend_from_slice(b",\"tls\":null,\"features\":");
+    out.extend_from_slice(b",\"tls\":");
+    push_tls(out, facts.tls.as_deref());
+    out.extend_from_slice(b",\"features\":");
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
     push_list(out, t.redacted());
@@ -147,6 +150,29 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     }
     push_volume(out, t);
     out.extend_from_slice(b"}\n");
+}
+
+fn push_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
+    let Some(tls) = tls else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.extend_from_slice(b"{\"version\":");
+    push_optional_str(out, tls.version_name().as_deref());
+    out.extend_from_slice(b",\"cipher\":");
+    push_optional_str(out, tls.cipher_name().as_deref());
+    out.extend_from_slice(b",\"sni\":");
+    push_optional_str(out, tls.sni.as_deref());
+    out.extend_from_slice(b",\"alpn\":");
+    push_optional_str(out, tls.alpn.as_deref());
+    out.extend_from_slice(b",\"ja4\":");
+    push_optional_str(out, tls.ja4.as_deref());
+    out.extend_from_slice(b",\"resumed\":");
+    match tls.resumed {
+        Some(resumed) => push_bool(out, resumed),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
 }
 
 /// Appends what few have: how it ended before its time, and what the end of a long call tells besides.

@@ -47,7 +47,9 @@ fn a_full_transaction_reads_as_documented() {
         r#""process":{"pid":812,"name":"nginx","executable":"/usr/sbin/nginx","#,
         r#""cgroup":"/system.slice/docker-0a1b.scope","container":"0a1b"},"#,
         r#""peer_process":{"pid":4242,"name":"curl","executable":null,"cgroup":null,"container":null},"#,
-        r#""tls":null,"features":{},"redacted":["Authorization"],"#,
+        r#""tls":{"version":"1.3","cipher":"TLS_AES_128_GCM_SHA256","sni":"localhost","alpn":"http/1.1","#,
+        r#""ja4":"t13d1516h2_8daaf6152771_b186095e22b6","resumed":false},"#,
+        r#""features":{},"redacted":["Authorization"],"#,
         r#""incomplete":[{"reason":"gap","side":"response","at":9},{"reason":"joined","side":"request","at":null}],"#,
         r#""anomalies":["bare_lf"]}"#,
         "\n"

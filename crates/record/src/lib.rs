@@ -28,5 +28,6 @@ pub mod proto;
 pub mod record;
 pub mod redact;
 pub mod time;
+pub mod tls;
 pub mod transaction;
 pub mod volume;

@@ -19,11 +19,13 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::event::{CloseReason, ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
 use crate::grpc::Grpc;
 use crate::record::{Text, unknown};
+use crate::tls::Tls;
 use crate::volume::{LeftOut, Rate};
 
 /// A run of bytes in a message's text.
@@ -432,6 +434,8 @@ pub struct RawTransaction {
     pub stream: Option<u32>,
     /// One end gave it up (HTTP/2).
     pub reset: Option<Reset>,
+    /// What is known of its TLS; None where there is none.
+    pub tls: Option<Arc<Tls>>,
     /// What of the exchange this tells.
     pub phase: Phase,
     /// How the connection ended whose end ended this call; of [`Phase::End`] only.

@@ -80,6 +80,7 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     }

@@ -1,6 +1,8 @@
 //! A wire to test with: owned events of one connection, with packet headers that carry real acknowledgement numbers.
 #![allow(dead_code)]
 
+pub mod h2;
+pub mod h2_talk;
 pub mod script;
 
 use headtrail_assemble::{Assembler, Counters, Limits};

@@ -140,6 +140,7 @@ impl Traffic {
             anomalies: Vec::new(),
             stream: None,
             reset: None,
+            tls: None,
             phase: Phase::Whole,
             close: None,
         };

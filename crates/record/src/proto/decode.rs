@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use prost::Message as _;
 
@@ -18,6 +19,7 @@ use crate::record::{
     Annotation, Checkpoint, Coverage, Details, Kind, Lifecycle, Loss, Record, Stored, StoredProcesses,
     Unknown, Unread,
 };
+use crate::tls::Tls;
 use crate::transaction::{
     Incomplete, Line, Message, Phase, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
 };
@@ -234,6 +236,7 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         anomalies: of.anomalies.into_iter().map(Numbered::of_number).collect(),
         stream: of.stream.map(u32::try_from).transpose().map_err(|_| DecodeError::Value("stream"))?,
         reset: of.reset.map(reset).transpose()?,
+        tls: of.tls.map(tls).transpose()?.map(Arc::new),
         phase,
         close: close(of.close)?,
     };
@@ -258,6 +261,19 @@ fn endpoint(of: Option<v1::Endpoint>) -> Result<Endpoint> {
     };
     let port = of.port.try_into().map_err(|_| DecodeError::Value("port"))?;
     Ok(Endpoint { ip, port })
+}
+
+fn tls(of: v1::Tls) -> Result<Tls> {
+    let number = |of: u32| u16::try_from(of).map(|n| Some(n).filter(|&n| n != 0));
+    let text = |of: Vec<u8>| Some(of).filter(|of| !of.is_empty()).map(|of| crate::features::lossless(&of));
+    Ok(Tls {
+        version: number(of.version).map_err(|_| DecodeError::Value("version of TLS"))?,
+        cipher: number(of.cipher).map_err(|_| DecodeError::Value("cipher suite"))?,
+        sni: text(of.sni),
+        alpn: text(of.alpn),
+        ja4: Some(of.ja4).filter(|of| !of.is_empty()),
+        resumed: of.resumed,
+    })
 }
 
 /// None where it is one that is not known.

@@ -16,6 +16,7 @@ use crate::grpc::Grpc;
 use crate::json::{Context, process_name};
 use crate::packet;
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record};
+use crate::tls::Tls;
 use crate::transaction::{Line, Message, Phase, Process, Role, Side, StartLine, Transaction};
 use crate::volume::Rate;
 
@@ -115,6 +116,7 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
         }
         enumeration(out, 17, phase(facts.phase));
         optional_uint(out, 19, facts.stream.map(u64::from));
+        facts.tls.iter().for_each(|tls| tls_of(out, 20, tls));
         if facts.request_direction != implied_direction(facts.role) {
             enumeration(out, 22, direction(facts.request_direction));
         }
@@ -139,6 +141,17 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
             message(out, 32, |out| grpc(out, of));
         }
     })
+}
+
+fn tls_of(out: &mut Vec<u8>, field: u32, of: &Tls) {
+    message(out, field, |out| {
+        uint(out, 1, of.version.unwrap_or_default());
+        uint(out, 2, of.cipher.unwrap_or_default());
+        bytes(out, 3, of.sni.as_deref().unwrap_or_default().as_bytes());
+        bytes(out, 4, of.alpn.as_deref().unwrap_or_default().as_bytes());
+        bytes(out, 5, of.ja4.as_deref().unwrap_or_default().as_bytes());
+        optional_uint(out, 6, of.resumed);
+    });
 }
 
 /// The direction of requests at a socket of that role.

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -13,6 +14,7 @@ use crate::fixture::{self, Known};
 use crate::grpc::Grpc;
 use crate::json::{Context, Processes};
 use crate::record::{Kind, Record, Text};
+use crate::tls::Tls;
 use crate::transaction::{
     Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, Process, RawTransaction, Reset, Role, Side,
     Span, StartLine, Transaction, Version,
@@ -243,6 +245,16 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
                 stream: Some(numbers.1).filter(|n| n % 2 == 1),
                 reset: Some(Reset { by: Side::Response, error_code: numbers.2, goaway: numbers.2 % 3 == 1 })
                     .filter(|_| numbers.1 % 3 == 0),
+                tls: Some(numbers).filter(|_| numbers.1 % 2 == 0).map(|numbers| {
+                    Arc::new(Tls {
+                        version: Some(0x0303).filter(|_| numbers.1 % 8 != 0),
+                        cipher: Some(numbers.2 as u16).filter(|&cipher| cipher != 0),
+                        sni: redacted.first().cloned().filter(|name| !name.is_empty()),
+                        alpn: Some("h2".to_owned()).filter(|_| numbers.1 % 4 == 0),
+                        ja4: None,
+                        resumed: Some(numbers.1 % 16 == 2).filter(|_| numbers.1 % 6 == 0),
+                    })
+                }),
                 phase: match numbers.2 % 3 {
                     0 => Phase::Whole,
                     1 => Phase::Start,

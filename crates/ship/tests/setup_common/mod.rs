@@ -90,6 +90,7 @@ fn transaction(number: u32, request: Option<Message>, response: Option<Message>)
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
         phase: Phase::Whole,
         close: None,
     }

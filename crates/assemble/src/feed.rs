@@ -291,7 +291,7 @@ impl Connection {
         let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
-        } else if before == 0 && frames::begins_with_settings(bytes) {
+        } else if before == 0 && !self.entered && frames::begins_with_settings(bytes) {
             direction.reverse()
         } else {
             return false;

@@ -323,7 +323,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> bool {
         let Some(tunnel) = self.tunnel.take() else { return false };
-        let Tunnel { mut exchange, octets, ended } = *tunnel;
+        let Tunnel { mut exchange, octets, ended, .. } = *tunnel;
         let requests = exchange.tx.request_direction.index();
         let known = |index: usize| octets[index].filter(|_| ended[index]);
         if let Some(request) = &mut exchange.tx.request {

@@ -8,7 +8,6 @@
 use headtrail_record::event::Direction;
 
 use crate::connection::{Connection, Context};
-use crate::packet;
 use crate::run::Run;
 use crate::stream::{Partial, State};
 
@@ -81,7 +80,7 @@ impl Walk<'_> {
                 let address = [self.byte()?, self.byte()?, self.byte()?, self.byte()?];
                 self.pass_text()?;
                 // An address that cannot be: a name follows.
-                if matches!(address, [0, 0, 0, 1..]) {
+                if address[..3] == [0; 3] && address[3] != 0 {
                     self.pass_text()?;
                 }
                 Some(true)
@@ -160,7 +159,7 @@ impl Connection {
         }
         let other = &mut self.streams[direction.reverse().index()];
         if !other.synced && other.base.is_none() {
-            other.base = packet::acknowledgement(run.headers);
+            other.base = run.acknowledgement();
         }
         true
     }

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{DEADLINE, has, headtrail};
-use headtrail_testkit::process::Signal;
+
 use headtrail_testkit::server::{Nginx, NginxOptions};
-use headtrail_testkit::{TempDir, eventually};
+use headtrail_testkit::{Signal, TempDir, eventually};
 use serde_json::Value;
 
 type Lines = Vec<(String, String)>;

@@ -8,7 +8,14 @@ use crate::compare::Difference;
 use crate::message::Key;
 
 /// Reasons, with what each means. The bytes of an entry stand in its file and show it.
-const CLASSES: [(&str, &str); 0] = [];
+const CLASSES: [(&str, &str); 6] = [
+    ("cut_line", "the capture ends within a line: tshark shows what is there of it as a line, we leave it out"),
+    ("cut_head", "the capture ends within the head: tshark does not show it, we show its beginning and say so"),
+    ("continuation", "a header block in several frames: tshark 4.0 does not join them"),
+    ("gap_in_body", "bytes of a chunked body are missing: what follows may be body, and nothing proves that it is not"),
+    ("before_socks", "another protocol comes before the SOCKS handshake: we do not look for HTTP there, tshark does everywhere"),
+    ("tunnel", "tshark shows what goes into a tunnel, and not what comes out of it"),
+];
 
 /// A difference that is accepted.
 pub struct Accepted {

@@ -70,7 +70,7 @@ impl Message {
             message.lines.iter().chain([&(b"--".to_vec(), Vec::new())]).chain(&message.trailers).cloned().collect()
         };
         let (ours, theirs) = (all(self), all(other));
-        let at = ours.iter().zip(&theirs).take_while(|(a, b)| a.0 == b.0 && same(&a.1, &b.1)).count();
+        let at = ours.iter().zip(&theirs).take_while(|(a, b)| same(&a.0, &b.0) && same(&a.1, &b.1)).count();
         let show = |lines: &Lines| {
             lines.get(at).map_or("nothing".to_string(), |(n, v)| format!("{}: {}", n.escape_ascii(), v.escape_ascii()))
         };
@@ -96,7 +96,7 @@ fn same_start(ours: &Start, theirs: &Start) -> bool {
 }
 
 fn same_lines(ours: &Lines, theirs: &Lines) -> bool {
-    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1))
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same(&a.0, &b.0) && same(&a.1, &b.1))
 }
 
 /// Ours may have fingerprints in the place of secrets.

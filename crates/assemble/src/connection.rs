@@ -343,6 +343,9 @@ impl Connection {
             }
             State::SkipHead(ref mut line) => {
                 *line = crate::stream::EmptyLine::None;
+                if let Some(skip) = &mut stream.skip {
+                    skip.miss();
+                }
                 stream.pass(hole);
                 if start {
                     self.complete(direction, Some(run.time_ns), cx);
@@ -720,6 +723,9 @@ impl Connection {
         }
         if self.orphan.is_none() {
             self.part_interims(IncompleteReason::ClosedEarly, cx);
+        }
+        if !self.deaf && self.request_direction.is_none() && self.streams.iter().any(|s| s.refused) {
+            cx.counters.other_connections += 1;
         }
         self.give_up_all(cx);
         self.close_tunnel(time_ns, reason, cx);

@@ -1,13 +1,14 @@
 //! The parser of one direction: it walks over runs that are in order, from message to message.
 
 use headtrail_record::event::{Direction, flags};
-use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
+use headtrail_record::transaction::{Anomaly, IncompleteReason, Side, Version};
 
-use crate::chunked::{Step, last_chunk_line};
+use crate::chunked::{Step, Walk, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::http2::frames;
 use crate::run::{Run, distance};
+use crate::skip::Skip;
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
 
@@ -92,6 +93,9 @@ impl Connection {
                 State::SkipHead(mut line) => {
                     let end = line.find(run.bytes);
                     let count = end.unwrap_or(run.bytes.len());
+                    if let Some(skip) = &mut stream.skip {
+                        skip.take(&run.bytes[..count]);
+                    }
                     stream.take(&mut run, count);
                     stream.state = State::SkipHead(line);
                     if end.is_some() {
@@ -103,25 +107,7 @@ impl Connection {
                         return;
                     }
                 }
-                State::Chunked(mut walk) => match walk.step(run.bytes) {
-                    Step::More => {
-                        let count = run.bytes.len();
-                        stream.take(&mut run, count);
-                        stream.state = State::Chunked(walk);
-                    }
-                    Step::Last(count) => {
-                        stream.take(&mut run, count);
-                        stream.octets = walk.octets();
-                        stream.state = State::Trailers;
-                    }
-                    Step::Invalid => {
-                        stream.octets = None;
-                        stream.state = State::Close;
-                        if let Some(exchange) = self.in_progress(direction) {
-                            exchange.note(Anomaly::ChunkInvalid);
-                        }
-                    }
-                },
+                State::Chunked(walk) => self.walk_chunks(direction, &mut run, walk),
                 State::Trailers => self.more_of_trailers(direction, &mut run, cx),
                 State::Close if stream.may_be_body() && run.has(flags::RAW) => {
                     if self.begins_for_certain(direction, &run, first) {
@@ -197,6 +183,38 @@ impl Connection {
         run.bytes.is_empty()
     }
 
+    fn walk_chunks(&mut self, direction: Direction, run: &mut Run<'_>, mut walk: Walk) {
+        let stream = &mut self.streams[direction.index()];
+        let bare_lf = walk.has_bare_lf();
+        let step = walk.step(run.bytes);
+        match step {
+            Step::More => {
+                let count = run.bytes.len();
+                stream.take(run, count);
+                stream.state = State::Chunked(walk);
+            }
+            Step::Last(count) => {
+                stream.take(run, count);
+                stream.octets = walk.octets();
+                stream.state = State::Trailers;
+            }
+            Step::Invalid => {
+                stream.octets = None;
+                stream.state = State::Close;
+            }
+        }
+        let bare_lf = walk.has_bare_lf() && !bare_lf;
+        stream.ambiguous |= bare_lf;
+        if let Some(exchange) = self.in_progress(direction) {
+            if bare_lf {
+                exchange.note(Anomaly::BareLf);
+            }
+            if step == Step::Invalid {
+                exchange.note(Anomaly::ChunkInvalid);
+            }
+        }
+    }
+
     /// At the first byte of a message.
     fn begin_head(&mut self, direction: Direction, run: &mut Run<'_>, cx: &mut Context<'_>) {
         if let Parsed::Whole(head, len) = head::parse(run.bytes, cx.limits)
@@ -207,7 +225,7 @@ impl Connection {
             self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
             return;
         }
-        if head::kind(run.bytes) == Kind::Other {
+        if head::kind(run.bytes) == Kind::Other && head::simple_request(run.bytes).is_none() {
             if self.is_walked_http2(direction, run, cx) {
                 run.skip(run.bytes.len());
             } else if !self.speaks_http2(direction, run, 0, cx) && !self.begins_socks(direction, run, cx) {
@@ -234,28 +252,25 @@ impl Connection {
         partial.bytes.extend_from_slice(new);
         // An empty line may have begun in the two bytes before.
         let end = head::head_end(&partial.bytes, old.saturating_sub(2));
-        if end.is_none() && partial.bytes.len() < limit {
-            let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
-            let other = tell && head::kind(&partial.bytes) == Kind::Other;
-            if !other {
-                stream.take(run, room);
+        let full = partial.bytes.len() >= limit;
+        let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n') || full;
+        if tell && head::kind(&partial.bytes) == Kind::Other {
+            if let Some(len) = head::simple_request(&partial.bytes) {
+                self.begin_simple(direction, run, (old, len), cx);
             } else if !self.speaks_http2(direction, run, old, cx) {
                 self.not_a_message(direction, run, old, cx);
             }
             return;
         }
-        // What follows the preface's first line may have come with it.
-        if partial.bytes.starts_with(frames::PREFACE_LINE) && self.speaks_http2(direction, run, old, cx) {
+        if end.is_none() && !full {
+            stream.take(run, room);
             return;
         }
-        let stream = &mut self.streams[direction.index()];
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());
         whole.bytes.truncate(len);
-        if head::kind(&whole.bytes) == Kind::Other
-            || (end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other)
-        {
+        if end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other {
             self.not_a_message(direction, run, old, cx);
             return;
         }
@@ -264,10 +279,12 @@ impl Connection {
             Some(_) => (head::read(&whole.bytes, cx.limits), Came::Whole),
             None => (head::split(&whole.bytes, true, cx.limits), Came::Truncated),
         };
+        let facts = head.facts;
         self.begin(direction, head, begin, came, run.time_ns, cx);
         if came == Came::Truncated {
             let stream = &mut self.streams[direction.index()];
             if stream.state != State::Lost {
+                stream.skip = Some(Box::new(Skip::new(facts, &whole.bytes)));
                 stream.state = State::SkipHead(EmptyLine::after(&whole.bytes));
             }
         }
@@ -305,11 +322,38 @@ impl Connection {
         true
     }
 
+    /// A request-line without a version, of `len` bytes, of which `old` are those of earlier runs. It is a whole request,
+    /// and the last one by HTTP/0.9: what follows it must be proved to be another.
+    fn begin_simple(
+        &mut self,
+        direction: Direction,
+        run: &mut Run<'_>,
+        (old, len): (usize, usize),
+        cx: &mut Context<'_>,
+    ) {
+        let stream = &mut self.streams[direction.index()];
+        let Some(mut whole) = stream.partial.take() else { return };
+        let Some(begin) = whole.begin.take() else { return };
+        whole.bytes.truncate(len);
+        stream.take(run, len.saturating_sub(old));
+        let head = head::read(&whole.bytes, cx.limits);
+        self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
+        let stream = &mut self.streams[direction.index()];
+        stream.unproven = true;
+        stream.state = State::Lost;
+    }
+
     /// Behind a head, or a trailer section, that was longer than the limit.
     fn after_skipped_head(&mut self, direction: Direction, time_ns: u64, cx: &mut Context<'_>) {
-        match self.streams[direction.index()].after_skip.take() {
-            Some(body) => self.set_body(direction, body, time_ns, cx),
-            None => self.complete(direction, Some(time_ns), cx),
+        let Some(skip) = self.streams[direction.index()].skip.take() else {
+            return self.complete(direction, Some(time_ns), cx);
+        };
+        let body = self.body_behind(direction, skip.facts());
+        let connect =
+            self.side(direction) == Side::Request && self.in_progress(direction).is_some_and(|e| e.connect);
+        self.set_body(direction, body, time_ns, cx);
+        if connect {
+            self.streams[direction.index()].state = State::Tunnel;
         }
     }
 
@@ -323,18 +367,42 @@ impl Connection {
     ) {
         let first = self.entered || (self.request_direction.is_none() && self.number == 0);
         let at_start = self.entered || self.fresh[direction.index()] || run.is_start();
+        let acknowledgement = run.acknowledgement();
         let stream = &mut self.streams[direction.index()];
         cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
         stream.partial = None;
         let count = run.bytes.len();
         stream.take(run, count);
         if first && at_start {
-            self.deaf = true;
-            self.streams.iter_mut().for_each(|s| s.held = None);
-            cx.counters.other_connections += u64::from(!self.entered);
-            self.leave_tunnel();
-            return;
+            if self.entered {
+                self.deaf = true;
+                self.streams.iter_mut().for_each(|s| s.held = None);
+                self.leave_tunnel();
+                return;
+            }
+            stream.refused = true;
+            stream.unproven = true;
+            let other = &mut self.streams[direction.reverse().index()];
+            if other.refused || other.held.is_some() {
+                self.deaf = true;
+                self.streams.iter_mut().for_each(|s| s.held = None);
+                cx.counters.other_connections += 1;
+                return;
+            }
+            // What answers it may be a message all the same: that of a server that refuses it.
+            if !other.synced && other.base.is_none() {
+                other.base = acknowledgement;
+            }
         }
+        // What answers a request of HTTP/0.9 is a body alone (RFC 1945, 5).
+        let bare = self.side(direction) == Side::Response
+            && self
+                .queue
+                .front()
+                .and_then(|e| e.tx.request.as_ref())
+                .is_some_and(|r| r.version == Version::Http09);
+        let stream = &mut self.streams[direction.index()];
+        stream.unproven |= bare;
         stream.stray = true;
         stream.state = State::Lost;
         // Where the framing was ambiguous the other reading of it may be the true one, and a body still be open.
@@ -397,9 +465,9 @@ impl Connection {
         };
         if let Some(message) = message {
             let before = weight::message(message);
-            let facts = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
+            let named = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
             let added = weight::message(message) - before;
-            facts.anomalies.append_to(&mut exchange.tx.anomalies);
+            named.append_to(&mut exchange.tx.anomalies);
             self.queue_bytes += added;
         }
     }

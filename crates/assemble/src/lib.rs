@@ -38,6 +38,7 @@ mod peers;
 mod proof;
 mod run;
 mod shed;
+mod skip;
 mod socks;
 mod stream;
 mod table;

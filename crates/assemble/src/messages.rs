@@ -9,7 +9,7 @@ use headtrail_record::transaction::{
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::feed::Came;
-use crate::framing::{Body, request_body, response_body};
+use crate::framing::{Body, Facts, request_body, response_body};
 use crate::head::{self, Head, Kind};
 use crate::http2;
 use crate::pairing::{Exchange, Target};
@@ -343,6 +343,9 @@ impl Connection {
                     exchange.mark(self.why_joined(), Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
                     exchange.mark(reason, Side::Request, None);
+                } else if self.streams[requests.index()].refused && self.first_request.is_none() {
+                    // It answers bytes that are no request.
+                    exchange.note(Anomaly::StrayBytes);
                 } else if begin.acknowledgement.is_some() && self.hides_requests(begin.acknowledgement) {
                     // The sender had received more of the requests than was seen.
                     exchange.mark(IncompleteReason::Gap, Side::Request, None);
@@ -418,15 +421,27 @@ impl Connection {
         let side = self.side(direction);
         let reason = match came {
             Came::Whole => return self.set_body(direction, body, time_ns, cx),
-            Came::Truncated => {
-                self.streams[direction.index()].after_skip = Some(body);
-                IncompleteReason::Truncated
-            }
+            Came::Truncated => IncompleteReason::Truncated,
             Came::Cut(reason) => reason,
         };
         if let Some(exchange) = self.in_progress(direction) {
             exchange.mark(reason, side, Some(at));
         }
+    }
+
+    /// The body behind a head that was longer than the limit, by what all of its lines say.
+    pub(crate) fn body_behind(&mut self, direction: Direction, mut facts: Facts) -> Body {
+        self.streams[direction.index()].ambiguous = facts.is_ambiguous();
+        let side = self.side(direction);
+        let Some(exchange) = self.in_progress(direction) else { return Body::None };
+        let status = exchange.tx.response.as_ref().and_then(Message::status).unwrap_or_default();
+        let body = match side {
+            Side::Request => request_body(&mut facts),
+            Side::Response => response_body(&mut facts, status, exchange.head),
+        };
+        let none = if side == Side::Request { exchange.connect } else { opens_tunnel(exchange, status) };
+        facts.anomalies.append_to(&mut exchange.tx.anomalies);
+        if none { Body::None } else { body }
     }
 
     /// A head has ended; its body follows.
@@ -454,7 +469,7 @@ impl Connection {
         let stream = &mut self.streams[direction.index()];
         stream.state = State::Boundary;
         stream.partial = None;
-        stream.after_skip = None;
+        stream.skip = None;
         stream.hint_due = true;
         let octets = stream.octets.take();
         let end = stream.next;

@@ -114,6 +114,8 @@ impl Connection {
         !stream.synced
             || stream.gap.is_some()
             || stream.state == State::Lost
+            // What is taken for a body of unknown length may hold requests.
+            || stream.may_be_body()
             || distance(seen, acknowledged) > 0
     }
 

@@ -7,11 +7,11 @@
 use headtrail_record::transaction::IncompleteReason;
 
 use crate::chunked::Walk;
-use crate::framing::Body;
 use crate::held::Held;
 use crate::limits::Limits;
 use crate::proof::Candidate;
 use crate::run::{Begin, Piece, Run, distance};
+use crate::skip::Skip;
 use crate::weight::{self, ALLOCATION_BYTES};
 
 /// What the next byte of a direction is.
@@ -107,10 +107,12 @@ pub(crate) struct Stream {
     pub(crate) acknowledges: Option<u32>,
     /// Bytes before the next message are missing: why.
     pub(crate) gap: Option<IncompleteReason>,
-    /// The body that follows a head whose rest is skipped.
-    pub(crate) after_skip: Option<Body>,
+    /// The head whose rest is skipped; None where it is a trailer section.
+    pub(crate) skip: Option<Box<Skip>>,
     /// Packet end of the last run.
     pub(crate) packet_end: u32,
+    /// Its first bytes were no message.
+    pub(crate) refused: bool,
     /// The next message begins behind bytes that belong to none.
     pub(crate) stray: bool,
     /// Retransmitted bytes of the message in progress, or of the next, differed.
@@ -138,8 +140,9 @@ impl Stream {
             candidate: None,
             acknowledges: None,
             gap: None,
-            after_skip: None,
+            skip: None,
             packet_end: 0,
+            refused: false,
             stray: false,
             overlap_differs: false,
             ends_missing: false,
@@ -257,6 +260,7 @@ impl Stream {
             size_of::<Partial>() + ALLOCATION_BYTES + weight::vector::<u8>(partial.bytes.capacity())
         });
         let held = self.held.as_ref().map_or(0, |held| size_of::<Held>() + ALLOCATION_BYTES + held.weight());
-        partial + held + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
+        let skip = self.skip.as_ref().map_or(0, |skip| skip.weight());
+        partial + held + skip + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
     }
 }

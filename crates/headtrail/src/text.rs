@@ -493,7 +493,8 @@ fn write_message(pen: &mut Pen<'_>, mark: char, message: &Message, from: Endpoin
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
         Version::Http2 => b"HTTP/2",
-        Version::Unknown(_) => b"HTTP/?",
+        Version::Http09 => b"HTTP/0.9",
+        Version::Other | Version::Unknown(_) => b"HTTP/?",
     };
     match message.start {
         StartLine::Request { method, target } => {

@@ -109,6 +109,10 @@ pub enum Version {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/0.9: a request-line without a version (RFC 1945, 5).
+    Http09,
+    /// Another version, or a misspelt one, in a message of HTTP/1.
+    Other,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -121,6 +125,8 @@ impl Version {
             Self::Http10 => "1.0".into(),
             Self::Http11 => "1.1".into(),
             Self::Http2 => "2".into(),
+            Self::Http09 => "0.9".into(),
+            Self::Other => "other".into(),
             Self::Unknown(number) => unknown(number),
         }
     }
@@ -355,6 +361,21 @@ pub enum Anomaly {
     Pushed,
     /// Frames that RFC 9113 does not allow in that place.
     FramesInvalid,
+    /// A CR within a line of the head.
+    BareCr,
+    /// Whitespace between a field name and its colon (RFC 9112, 5.1).
+    SpaceBeforeColon,
+    /// A Transfer-Encoding that readers take differently: chunked more than once, identity, or in an HTTP/1.0 message
+    /// (RFC 9112, 6.1).
+    EncodingAmbiguous,
+    /// In a message of HTTP/1, a version other than HTTP/1.0 and HTTP/1.1, a misspelt one, or none (HTTP/0.9).
+    VersionUnknown,
+    /// A status code outside of 100 to 599 (RFC 9110, 15).
+    StatusOutOfRange,
+    /// A line that lenient readers take for Content-Length or Transfer-Encoding (RFC 9112, 5.1 and 5.2).
+    FramingObscured,
+    /// Content-Length or Transfer-Encoding among the trailers (RFC 9110, 6.5.1).
+    TrailerFraming,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -379,6 +400,13 @@ impl Anomaly {
             Self::PseudoFieldsInvalid => "pseudo_fields_invalid",
             Self::Pushed => "pushed",
             Self::FramesInvalid => "frames_invalid",
+            Self::BareCr => "bare_cr",
+            Self::SpaceBeforeColon => "space_before_colon",
+            Self::EncodingAmbiguous => "encoding_ambiguous",
+            Self::VersionUnknown => "version_unknown",
+            Self::StatusOutOfRange => "status_out_of_range",
+            Self::FramingObscured => "framing_obscured",
+            Self::TrailerFraming => "trailer_framing",
             Self::Unknown(number) => return unknown(number),
         })
     }

@@ -53,6 +53,7 @@ soak: build
 	for kernel in $(KERNELS); do tests/kernel/run.sh $$kernel $(HEADTRAIL) || exit 1; done
 	.ci/fuzz $(FUZZ_SECONDS)
 	PROPTEST_CASES=$(PROPTEST_CASES_SOAK) cargo test --workspace --locked --exclude headtrail
+	cargo test --locked --package headtrail --test peers -- --ignored
 	@run=1; while [ $$run -le $(E2E_RUNS) ]; do \
 		echo "end-to-end tests, run $$run of $(E2E_RUNS)"; \
 		cargo test --locked --package headtrail || exit 1; \

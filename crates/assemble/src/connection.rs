@@ -94,6 +94,10 @@ pub(crate) struct Connection {
     pub(crate) begun_acknowledges: Option<u32>,
     /// The last response that was seen whole, if nothing came behind it.
     pub(crate) turn: Option<Turn>,
+    /// It begins with a SOCKS handshake: whose.
+    pub(crate) socks_client: Option<Direction>,
+    /// It is a tunnel, and what is in it has yet to show that it is HTTP.
+    pub(crate) entered: bool,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
     pub(crate) tls: tls::Look,
@@ -148,6 +152,8 @@ impl Connection {
             last_response_acknowledges: None,
             begun_acknowledges: None,
             turn: None,
+            socks_client: None,
+            entered: false,
             tls: tls::Look::Open,
             tls_facts: None,
             http2: None,
@@ -222,8 +228,11 @@ impl Connection {
 
     /// Takes a run of what is spoken.
     pub(crate) fn take_run(&mut self, direction: Direction, run: Run<'_>, cx: &mut Context<'_>) {
-        if self.deaf || run.bytes.is_empty() {
+        if self.deaf {
             return self.pass_tunnel(direction, run.end());
+        }
+        if run.bytes.is_empty() {
+            return;
         }
         let other = direction.reverse();
         if self.streams[other.index()].waits() {

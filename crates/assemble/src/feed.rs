@@ -56,6 +56,11 @@ impl Connection {
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
+                State::Socks => {
+                    if !self.pass_socks(direction, &mut run) {
+                        self.not_a_message(direction, &mut run, 0, cx);
+                    }
+                }
                 State::Frames => return self.feed_frames(direction, &mut run, cx),
                 State::Lost => {
                     if self.begins_for_certain(direction, &run, first) {
@@ -223,7 +228,7 @@ impl Connection {
         if head::kind(run.bytes) == Kind::Other && head::simple_request(run.bytes).is_none() {
             if self.is_walked_http2(direction, run, cx) {
                 run.skip(run.bytes.len());
-            } else if !self.speaks_http2(direction, run, 0, cx) {
+            } else if !self.speaks_http2(direction, run, 0, cx) && !self.begins_socks(direction, run, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;
@@ -294,17 +299,16 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> bool {
         let stream = &self.streams[direction.index()];
-        if self.request_direction.is_some()
-            || self.number > 0
-            || !(self.fresh[direction.index()] || run.is_start())
-        {
+        let at_start = self.fresh[direction.index()] || run.is_start();
+        let begins = self.request_direction.is_none() && self.number == 0 && at_start;
+        if !begins && !(self.entered && self.request_direction == Some(direction)) {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
         let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
-        } else if before == 0 && frames::begins_with_settings(bytes) {
+        } else if before == 0 && !self.entered && frames::begins_with_settings(bytes) {
             direction.reverse()
         } else {
             return false;
@@ -361,8 +365,8 @@ impl Connection {
         before: usize,
         cx: &mut Context<'_>,
     ) {
-        let first = self.request_direction.is_none() && self.number == 0;
-        let at_start = self.fresh[direction.index()] || run.is_start();
+        let first = self.entered || (self.request_direction.is_none() && self.number == 0);
+        let at_start = self.entered || self.fresh[direction.index()] || run.is_start();
         let acknowledgement = run.acknowledgement();
         let stream = &mut self.streams[direction.index()];
         cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
@@ -370,6 +374,12 @@ impl Connection {
         let count = run.bytes.len();
         stream.take(run, count);
         if first && at_start {
+            if self.entered {
+                self.deaf = true;
+                self.streams.iter_mut().for_each(|s| s.held = None);
+                self.leave_tunnel();
+                return;
+            }
             stream.refused = true;
             stream.unproven = true;
             let other = &mut self.streams[direction.reverse().index()];

@@ -13,7 +13,8 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
+//! Not here, unless [`Limits::tunnels`] says so: what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted
+//! and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;
@@ -38,6 +39,7 @@ mod proof;
 mod run;
 mod shed;
 mod skip;
+mod socks;
 mod stream;
 mod table;
 mod tls;

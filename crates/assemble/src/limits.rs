@@ -44,6 +44,8 @@ pub struct Limits {
     pub long_call_ns: u64,
     /// Silence after which a connection is given up, nanoseconds; with a long call it is spared some times.
     pub idle_ns_max: u64,
+    /// What is in tunnels (CONNECT, SOCKS) is read too: where all of a connection is given, as by a capture file.
+    pub tunnels: bool,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -71,6 +73,7 @@ impl Default for Limits {
             resyncs_max: 65_536,
             long_call_ns: 10 * SECOND_NS,
             idle_ns_max: 3600 * SECOND_NS,
+            tunnels: false,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::limits::Limits;
 use crate::messages::SWITCHING_PROTOCOLS;
 use crate::pairing::Exchange;
 use crate::run::distance;
+use crate::stream::State;
 use crate::weight::{self, ALLOCATION_BYTES};
 
 /// Bytes of a tunnel that may lie behind the last segment that was seen: those of a packet. More were passed over, and how many
@@ -69,6 +70,8 @@ pub(crate) struct Tunnel {
     exchange: Box<Exchange>,
     /// By direction; None where it is not known.
     octets: [Option<u64>; 2],
+    /// Where it begins, by direction.
+    begin: [u32; 2],
     /// The end of the direction was seen.
     ended: [bool; 2],
 }
@@ -257,7 +260,31 @@ impl Connection {
             let stream = &mut self.streams[index];
             stream.synced.then_some(stream.octets.take().unwrap_or(0))
         });
-        self.tunnel = Some(Box::new(Tunnel { exchange, octets, ended: [false; 2] }));
+        let begin = [0, 1].map(|index| self.streams[index].next);
+        self.tunnel = Some(Box::new(Tunnel { exchange, octets, begin, ended: [false; 2] }));
+    }
+
+    /// The tunnel was entered, and holds HTTP: its bytes are counted with the messages in it.
+    pub(crate) fn tunnel_holds_http(&mut self) {
+        if std::mem::take(&mut self.entered)
+            && let Some(tunnel) = &mut self.tunnel
+        {
+            tunnel.octets = [None; 2];
+        }
+    }
+
+    /// The tunnel was entered, and holds something else: what was looked at was its bytes.
+    pub(crate) fn leave_tunnel(&mut self) {
+        if !std::mem::take(&mut self.entered) {
+            return;
+        }
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            stream.state = State::Tunnel;
+            if let Some(tunnel) = &mut self.tunnel {
+                let looked_at = distance(tunnel.begin[index], stream.next).max(0) as u64;
+                tunnel.octets[index] = tunnel.octets[index].map(|octets| octets.saturating_add(looked_at));
+            }
+        }
     }
 
     /// Counts the bytes of a tunnel up to `sequence`.
@@ -296,7 +323,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> bool {
         let Some(tunnel) = self.tunnel.take() else { return false };
-        let Tunnel { mut exchange, octets, ended } = *tunnel;
+        let Tunnel { mut exchange, octets, ended, .. } = *tunnel;
         let requests = exchange.tx.request_direction.index();
         let known = |index: usize| octets[index].filter(|_| ended[index]);
         if let Some(request) = &mut exchange.tx.request {

@@ -145,6 +145,7 @@ impl Connection {
         time_ns: u64,
         cx: &mut Context<'_>,
     ) {
+        self.tunnel_holds_http();
         if let Some(acknowledgement) = begin.acknowledgement {
             // When the response ended is not known: the client may have taken its time before this request.
             self.was_received(direction.reverse(), acknowledgement, None, cx);
@@ -537,17 +538,18 @@ impl Connection {
         true
     }
 
-    /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6).
+    /// Nothing more of the connection is HTTP (RFC 9110, 7.8 and 9.3.6), unless a tunnel is entered.
     fn become_tunnel(&mut self, cx: &mut Context<'_>) {
         cx.counters.tunnels += 1;
-        self.deaf = true;
+        let exchange = self.orphan.take().or_else(|| self.queue.pop_front_if(|e| e.probation.is_none()));
+        self.entered = cx.limits.tunnels && exchange.as_ref().is_some_and(|e| e.connect);
+        self.deaf = !self.entered;
         for stream in &mut self.streams {
-            stream.state = State::Tunnel;
-            stream.held = None;
+            stream.state = if self.deaf { State::Tunnel } else { State::Boundary };
+            stream.held = stream.held.take().filter(|_| !self.deaf);
             stream.partial = None;
             stream.candidate = None;
         }
-        let exchange = self.orphan.take().or_else(|| self.queue.pop_front_if(|e| e.probation.is_none()));
         if let Some(exchange) = exchange {
             self.begin_tunnel(exchange, cx);
         }

@@ -35,6 +35,8 @@ pub(crate) enum State {
     Lost,
     /// Not HTTP any more.
     Tunnel,
+    /// One of a SOCKS handshake, whose beginning is in [`Stream::partial`].
+    Socks,
     /// One of HTTP/2, of which `http2` keeps the place.
     Frames,
 }
@@ -150,7 +152,10 @@ impl Stream {
 
     /// A message is being read of which the head is whole.
     pub(crate) fn in_body(&self) -> bool {
-        !matches!(self.state, State::Boundary | State::Head | State::Lost | State::Tunnel | State::Frames)
+        !matches!(
+            self.state,
+            State::Boundary | State::Head | State::Lost | State::Tunnel | State::Socks | State::Frames
+        )
     }
 
     /// A head has ended that announces a body, of which nothing has come yet.

@@ -33,7 +33,7 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         Some(file) => key::from_file(file).map_err(Failure::usage)?,
         None => key::ephemeral().map_err(Failure::refused)?,
     };
-    let mut assembler = Assembler::new(Limits::default());
+    let mut assembler = Assembler::new(Limits { tunnels: true, ..Limits::default() });
     // Also without keys, to tell which connections speak TLS.
     let keys = assembler.tls_keys();
     let mut lines = headtrail_tls::Counts::default();

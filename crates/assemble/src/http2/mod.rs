@@ -109,6 +109,7 @@ impl Connection {
     /// HTTP/2 begins. `preface`: so many bytes of the client's preface have come.
     pub(crate) fn begin_http2(&mut self, requests: Direction, preface: usize, cx: &mut Context<'_>) {
         cx.counters.http2_connections += 1;
+        self.tunnel_holds_http();
         let client = Frames::new(Some(preface), TABLE_OCTETS_MAX);
         let server = Frames::new(None, TABLE_OCTETS_MAX);
         let frames = if requests == Direction::Ingress { [client, server] } else { [server, client] };

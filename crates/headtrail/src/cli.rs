@@ -312,6 +312,9 @@ pub(crate) struct Read {
     /// A fingerprint key of the daemon; without it a key is made for this run alone
     #[arg(long, value_name = "FILE")]
     pub(crate) fingerprint_key: Option<PathBuf>,
+    /// Print the values of all lines as they are in the file, with every secret in them
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
     /// A file in the format pcap or pcapng, compressed by gzip or zstd or not; '-' is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,

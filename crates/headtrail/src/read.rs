@@ -33,6 +33,12 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         None => key::ephemeral().map_err(Failure::refused)?,
     };
     let mut sink = Sink::new(options.format, options.verbose, key)?;
+    if options.show_secrets {
+        sink.show_secrets();
+        eprintln!(
+            "headtrail: WARNING: --show-secrets: the output holds the credentials, cookies and keys of {name} as they were sent"
+        );
+    }
     if sink.format == Format::Text && io::stdout().is_terminal() {
         text::write_titles(&mut sink.out, &sink.text);
     }

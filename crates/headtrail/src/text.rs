@@ -12,9 +12,8 @@ use headtrail_record::packet;
 use headtrail_record::packet_text::{write_endpoint, write_packet};
 use headtrail_record::printable;
 use headtrail_record::time::{NS_PER_S, write_time_of_day};
-use headtrail_record::transaction::{
-    Incomplete, IncompleteReason, Line, Message, Role, StartLine, Transaction, Version,
-};
+use headtrail_record::transaction::{Incomplete, IncompleteReason, Line, Message, Role, StartLine, Version};
+use headtrail_record::unredacted::Shown;
 
 /// Columns of the method; the longest usual ones fill it.
 const METHOD_COLUMNS: usize = 7;
@@ -175,7 +174,7 @@ pub(crate) fn write_titles(out: &mut Vec<u8>, style: &Style) {
 }
 
 /// Appends one transaction, with the line end.
-pub(crate) fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context, style: &Style) {
+pub(crate) fn write_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context, style: &Style) {
     let facts = t.facts();
     let mut pen = Pen { out, colour: style.colour };
     pen.painted(Paint::Dim, |out| write_time_of_day(out, shifted(t.time_ns(), style.utc_offset_s)));
@@ -309,7 +308,7 @@ fn body_size(message: Option<&Message>) -> String {
 }
 
 /// Why the record is not whole, oddities and attacks, at the end of the line.
-fn write_marks(pen: &mut Pen<'_>, t: &Transaction) {
+fn write_marks(pen: &mut Pen<'_>, t: Shown<'_>) {
     for entry in &t.facts().incomplete {
         pen.paint(Paint::Magenta, &format!("✂ {} ", incomplete(entry)));
     }
@@ -337,7 +336,7 @@ fn incomplete(entry: &Incomplete) -> String {
 
 /// Both messages and all that is known, indented; `>` before what the client sent, `<` before what the server sent,
 /// `*` before what neither did.
-fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
+fn write_details(pen: &mut Pen<'_>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     let (client, server) = (facts.source, facts.destination);
     if let Some(request) = &facts.request {
@@ -384,7 +383,7 @@ fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
     }
 }
 
-fn write_features(pen: &mut Pen<'_>, t: &Transaction) {
+fn write_features(pen: &mut Pen<'_>, t: Shown<'_>) {
     let features = t.features();
     for jwt in &features.jwt {
         let alg = jwt.alg.as_deref().unwrap_or("unknown");

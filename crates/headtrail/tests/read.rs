@@ -107,6 +107,25 @@ fn a_capture_gives_what_was_sent() {
     assert_eq!(record["time"], "2023-11-14T22:13:20.002000000Z");
 }
 
+/// One switch, said aloud, prints secrets; without it nothing prints any.
+#[test]
+fn secrets_are_shown_only_when_asked_for() {
+    for format in ["text", "json", "ecs"] {
+        let hidden = read(&capture(), &["--format", format, "-v"]);
+        let shown = read(&capture(), &["--format", format, "-v", "--show-secrets"]);
+        let holds = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("abc123def");
+        assert_eq!((holds(&hidden), holds(&shown)), (false, true), "{format}: {hidden:?} {shown:?}");
+        let warned = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("WARNING");
+        assert_eq!((warned(&hidden), warned(&shown)), (false, true), "{format}");
+    }
+    let shown = records(&read(&capture(), &["--format", "json", "--show-secrets"]));
+    assert_eq!(shown[0]["request"]["lines"][3][1], "Bearer abc123def");
+    assert_eq!(
+        (&shown[0]["redacted"], &shown[0]["unredacted"]),
+        (&Value::from(Vec::<Value>::new()), &true.into())
+    );
+}
+
 #[test]
 fn a_file_that_ends_early_is_told_and_no_failure() {
     let whole = capture();

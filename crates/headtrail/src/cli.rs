@@ -300,7 +300,10 @@ pub(crate) struct Watch {
 /// `headtrail read`
 #[derive(Args)]
 #[command(
-    after_help = "No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records."
+    after_help = "FILTER is the language of tcpdump, all of it, and is asked of each packet as it was captured (in a tunnel: of the outermost headers; \
+behind a VLAN tag: 'vlan and port 80'). It selects whole connections: one of which any packet matches is shown from its beginning. The file is read twice for that; \
+from standard input, which cannot be read again, a connection is shown from its first packet that matches on.\n\n\
+No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records."
 )]
 pub(crate) struct Read {
     /// Form of the output
@@ -318,6 +321,9 @@ pub(crate) struct Read {
     /// A file in the format pcap or pcapng, compressed by gzip or zstd or not; '-' is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Which connections to show; all when left out
+    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    pub(crate) filter: Vec<String>,
 }
 
 /// `headtrail status`

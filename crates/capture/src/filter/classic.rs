@@ -220,12 +220,12 @@ pub(super) fn check(program: &[ClassicInsn]) -> Result<Vec<Op>, ProgramError> {
 }
 
 /// Runs a checked program over a packet; not 0 means that the packet matches.
-pub(super) fn run(ops: &[Op], packet: &[u8]) -> u32 {
-    run_checked(ops, packet).unwrap_or(0)
+pub(super) fn run(ops: &[Op], packet: &[u8], wire_bytes: u32) -> u32 {
+    run_checked(ops, packet, wire_bytes).unwrap_or(0)
 }
 
 /// `None` where the program ended by itself: a load outside, a division by zero.
-fn run_checked(ops: &[Op], packet: &[u8]) -> Option<u32> {
+fn run_checked(ops: &[Op], packet: &[u8], wire_bytes: u32) -> Option<u32> {
     let (mut a, mut x) = (0u32, 0u32);
     let mut mem = [0u32; SCRATCH_WORDS];
     let mut at = 0usize;
@@ -236,10 +236,10 @@ fn run_checked(ops: &[Op], packet: &[u8]) -> Option<u32> {
             Op::LoadAbs(width, k) => a = load(packet, k, width)?,
             Op::LoadInd(width, k) => a = load(packet, x.checked_add(k)?, width)?,
             Op::LoadImm(k) => a = k,
-            Op::LoadLen => a = packet.len() as u32,
+            Op::LoadLen => a = wire_bytes,
             Op::LoadMem(k) => a = *mem.get(k as usize)?,
             Op::LoadXImm(k) => x = k,
-            Op::LoadXLen => x = packet.len() as u32,
+            Op::LoadXLen => x = wire_bytes,
             Op::LoadXMem(k) => x = *mem.get(k as usize)?,
             Op::LoadXHeaderLen(k) => x = (load(packet, k, Width::Byte)? & 0xf) << 2,
             Op::Store(k) => *mem.get_mut(k as usize)? = a,

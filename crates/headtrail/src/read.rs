@@ -17,6 +17,7 @@ use crate::cli::{self, Format};
 use crate::exit::Failure;
 use crate::key;
 use crate::sink::Sink;
+use crate::summary::{Lost, lost_in_assembly};
 use crate::text;
 
 /// Between two looks at time-outs, by the file's time.
@@ -109,7 +110,7 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         assembler.take_resyncs();
     }
     assembler.finish(&mut |raw| sink.take(raw));
-    tell(&reader, &mut sink);
+    tell(&reader, &assembler, &mut sink);
     sink.flush();
     if let Some(why) = reader.broken() {
         eprintln!("headtrail: {name}: {why}");
@@ -127,26 +128,26 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
 }
 
 /// Writes a loss record for each reason why something was not read.
-fn tell(reader: &Reader, sink: &mut Sink) {
-    for (why, reason, what) in Unread::ALL {
-        let count = reader.counters().unread(why);
+fn tell(reader: &Reader, assembler: &Assembler, sink: &mut Sink) {
+    let in_file = Unread::ALL.map(|(why, reason, what)| Lost {
+        stage: "file".into(),
+        reason,
+        what,
+        count: reader.counters().unread(why),
+    });
+    let now_ns = reader.now_ns();
+    for lost in in_file.into_iter().chain(lost_in_assembly(assembler.counters())) {
+        let Lost { stage, reason, what, count } = lost;
         if count == 0 {
             continue;
         }
-        let now_ns = reader.now_ns();
-        let loss = Loss {
-            time_ns: now_ns,
-            stage: "file".into(),
-            reason: reason.into(),
-            count,
-            since_ns: now_ns,
-            until_ns: now_ns,
-        };
+        let loss =
+            Loss { time_ns: now_ns, stage, reason: reason.into(), count, since_ns: now_ns, until_ns: now_ns };
         match sink.format {
             Format::Json => json::write_loss(&mut sink.out, &loss),
             Format::Ecs => ecs::write_loss(&mut sink.out, &loss, None),
             Format::Text => {
-                let _ = writeln!(sink.out, "-- not read: {count} {what} (file: {reason})");
+                let _ = writeln!(sink.out, "-- not read: {count} {what} ({}: {reason})", loss.stage);
             }
         }
     }

@@ -98,6 +98,11 @@ fn text(status: &Snapshot) -> String {
     lines.add("headtrail", &format!("{}, pid {}, up {}", status.version, status.pid, duration(up_s)));
     lines.add("watching", watched);
     lines.add("transactions", &thousands(status.transactions));
+    if !status.connections.is_empty() {
+        let connections: Vec<_> =
+            status.connections.iter().map(|of| format!("{} {}", of.name, thousands(of.count))).collect();
+        lines.add("connections", &connections.join(", "));
+    }
     let lost: Vec<_> = status.lost.iter().filter(|lost| lost.count > 0).collect();
     if lost.is_empty() {
         lines.add("lost", "nothing");
@@ -231,6 +236,7 @@ mod tests {
             "headtrail     1.2.3, pid 4711, up 1 min 33 s\n",
             "watching      port 80\\x1b[31m\n",
             "transactions  12,345,678\n",
+            "connections   http/1 20, http/2 3, other 0\n",
             "lost          7 requests (kernel: ring_full)\n",
             "              1 responses (kernel: ring_full)\n",
             "ring          2.0 KiB of 16.0 MiB wait\n",

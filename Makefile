@@ -47,11 +47,14 @@ test:
 bench: build
 	@.ci/need bench
 	bench/http1.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) $(BENCH_FLAGS) --out $(TARGET)/bench/http1.md
+	bench/read.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) --out $(TARGET)/bench/read.md
 
 soak: build
 	@.ci/need soak
 	for kernel in $(KERNELS); do tests/kernel/run.sh $$kernel $(HEADTRAIL) || exit 1; done
 	.ci/fuzz $(FUZZ_SECONDS)
+	cargo test --locked --package headtrail-assemble --test endless -- --ignored --nocapture --test-threads 1
+	cargo test --locked --package headtrail --test mutations -- --ignored --nocapture
 	PROPTEST_CASES=$(PROPTEST_CASES_SOAK) cargo test --workspace --locked --exclude headtrail
 	@run=1; while [ $$run -le $(E2E_RUNS) ]; do \
 		echo "end-to-end tests, run $$run of $(E2E_RUNS)"; \

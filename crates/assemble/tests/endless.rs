@@ -14,8 +14,6 @@ use headtrail_record::event::{ConnectionId, Direction, Event, Segment, flags};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 const END_HEADERS: u8 = 4;
-/// Connections that send at the same time.
-const CONNECTIONS: usize = 3_000;
 /// Bytes that a connection sends before another takes its place, which it never says.
 const CONNECTION_BYTES: u32 = 24 << 20;
 
@@ -208,21 +206,26 @@ struct Peaks {
     given: u64,
 }
 
-/// Sends until `done`, and holds memory to `held_bytes_max`.
-fn run(kinds: &[Kind], held_bytes_max: usize, mut done: impl FnMut(&Peaks) -> bool) -> Peaks {
+/// Sends on so many connections until `done`, and holds memory to `held_bytes_max`.
+fn run(
+    kinds: &[Kind],
+    connections: usize,
+    held_bytes_max: usize,
+    mut done: impl FnMut(&Peaks) -> bool,
+) -> Peaks {
     let mut assembler = Assembler::new(Limits { held_bytes_max, ..Limits::default() });
     let mut last_id = 0;
     let mut new = |kind| {
         last_id += 1;
         Sender { id: last_id, kind, steps: 0, sent: [0; 2] }
     };
-    let mut senders: Vec<_> = (0..CONNECTIONS).map(|i| new(kinds[i % kinds.len()])).collect();
+    let mut senders: Vec<_> = (0..connections).map(|i| new(kinds[i % kinds.len()])).collect();
     let before = resident();
     let mut peaks = Peaks::default();
     let mut time_ns = 1;
     while !done(&peaks) {
         // Each sends for a while before the next one does, as real ones do.
-        let at = (peaks.events / 8) as usize * 7 % CONNECTIONS;
+        let at = (peaks.events / 8) as usize * 7 % connections;
         let sender = &mut senders[at];
         let (direction, bytes) = next(sender);
         let index = direction.index();
@@ -274,9 +277,9 @@ fn assert_resident(peaks: &Peaks, held_bytes_max: usize) {
 
 #[test]
 fn each_kind_alone_keeps_to_the_limit() {
-    const LIMIT: usize = 4 << 20;
+    const LIMIT: usize = 2 << 20;
     for kind in KINDS {
-        let peaks = run(&[kind], LIMIT, |peaks| peaks.events >= 12_000);
+        let peaks = run(&[kind], 40, LIMIT, |peaks| peaks.events >= 12_000);
         println!("{kind:?}: {peaks:?}");
     }
 }
@@ -284,7 +287,7 @@ fn each_kind_alone_keeps_to_the_limit() {
 #[test]
 fn all_kinds_together_keep_to_the_limit() {
     const LIMIT: usize = 8 << 20;
-    let peaks = run(&KINDS, LIMIT, |peaks| peaks.events >= 100_000);
+    let peaks = run(&KINDS, 640, LIMIT, |peaks| peaks.events >= 100_000);
     println!("{peaks:?}");
     assert_resident(&peaks, LIMIT);
 }
@@ -294,7 +297,7 @@ fn soak(kinds: &[Kind]) {
     const LENGTH: Duration = Duration::from_secs(200);
     let begin = Instant::now();
     let limit = Limits::default().held_bytes_max;
-    let peaks = run(kinds, limit, |peaks| peaks.events % 1_000 == 0 && begin.elapsed() >= LENGTH);
+    let peaks = run(kinds, 3_000, limit, |peaks| peaks.events % 1_000 == 0 && begin.elapsed() >= LENGTH);
     println!("{kinds:?}: {peaks:?}");
     assert_resident(&peaks, limit);
 }

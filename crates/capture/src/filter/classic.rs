@@ -327,9 +327,9 @@ mod tests {
             vec![insn(0x01, 0, 0, u32::MAX), insn(0x50, 0, 0, 1), insn(0x06, 0, 0, 9)], // ldb [x + 1]
             vec![insn(0x3c, 0, 0, 0), insn(0x06, 0, 0, 9)],        // div x
         ] {
-            assert_eq!(run(&check(&program).unwrap(), &packet), 0, "{program:?}");
+            assert_eq!(run(&check(&program).unwrap(), &packet, packet.len() as u32), 0, "{program:?}");
         }
         let program = [insn(0x20, 0, 0, 0), insn(0x16, 0, 0, 0)];
-        assert_eq!(run(&check(&program).unwrap(), &packet), 0x0102_0304);
+        assert_eq!(run(&check(&program).unwrap(), &packet, packet.len() as u32), 0x0102_0304);
     }
 }

@@ -7,7 +7,7 @@ export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 HEADTRAIL := $(TARGET)/release/headtrail
 
-# Of `make bench`: turns of each variant, and more options of bench/http1.py.
+# Of `make bench`: turns of each variant, and more options of bench/http.py.
 ROUNDS ?= 10
 BENCH_FLAGS ?= --latency
 # Of `make soak`: seconds for each fuzz target, cases of each property, runs of the end-to-end tests.
@@ -46,7 +46,7 @@ test:
 
 bench: build
 	@.ci/need bench
-	bench/http1.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) $(BENCH_FLAGS) --out $(TARGET)/bench/http1.md
+	bench/http.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) $(BENCH_FLAGS) --out $(TARGET)/bench/http.md
 	bench/read.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) --out $(TARGET)/bench/read.md
 
 soak: build

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 const HELD_BYTES_MAX: usize = 16 * 1024;
 
-const PIECES: [&[u8]; 16] = [
+const PIECES: [&[u8]; 32] = [
     b"GET / HTTP/1.1\r\n",
     b"HEAD / HTTP/1.1\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\n\r\n",
@@ -25,6 +25,22 @@ const PIECES: [&[u8]; 16] = [
     b"A: b\r\n c\r\n",
     b"\xff\x00",
     b"",
+    b"GET /\r\n",
+    b"GET\t/ HTTP/2.0\r\n",
+    b"HTTP/2.0 600 X\r\n",
+    b"HTTP/1.1 204 N\r\n\r\n",
+    b"Content-Length : 5\r\n",
+    b"Content-Length: +5\r\n",
+    b"Content-Length: 6\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n",
+    b"Transfer-Encoding:\r\n chunked\r\n",
+    b"A: b\rContent-Length: 5\n",
+    b"1;a\nx\n",
+    b"00000000000000000001\r\nx\r\n",
+    b"0\r\nContent-Length: 5\r\n\r\n",
+    b"A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    b"A\r\nB\r\nC\r\nD\r\nE\r\nF\r\nG\r\nH\r\nI\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 ];
 
 struct Input<'a>(&'a [u8]);
@@ -90,7 +106,7 @@ fn step(input: &mut Input<'_>, assembler: &mut Assembler, time_ns: &mut u64) -> 
             let mut bytes = Vec::new();
             if shape & 128 == 0 {
                 for _ in 0..shape % 8 {
-                    bytes.extend_from_slice(PIECES[usize::from(input.byte()? % 16)]);
+                    bytes.extend_from_slice(PIECES[usize::from(input.byte()? % 32)]);
                 }
             } else {
                 bytes.extend_from_slice(input.bytes(usize::from(shape & 127)));

@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(record) = proto::decode(data) else { return };
     assert_eq!(peeked.map(|(kind, _)| kind), Ok(record.kind()));
     let mut document = Vec::new();
-    ecs::write_record(&mut document, &record);
+    ecs::write_record(&mut document, &record, None);
     let mut again = Vec::new();
     if proto::record(&mut again, &record).is_ok() {
         let second = proto::decode(&again);

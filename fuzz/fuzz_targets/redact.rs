@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
 use headtrail_record::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, RawTransaction, Role, Side, Span, StartLine,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, RawTransaction, Role, Side, Span, StartLine,
     Version,
 };
 use libfuzzer_sys::fuzz_target;
@@ -82,6 +82,9 @@ fn transaction(flags: [u8; 2], input: &[u8]) -> RawTransaction {
         anomalies: if flags[0] & 16 == 0 { Vec::new() } else { vec![Anomaly::MalformedHead] },
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

@@ -8,7 +8,7 @@ enum At {
     /// In a chunk-size; `digits` so far.
     Size { value: u64, digits: u8 },
     /// In the whitespace or the extensions behind it, to the end of the line.
-    Extension { value: u64 },
+    Extension { value: u64, cr: bool },
     /// In chunk-data.
     Data { remaining: u64 },
     /// Behind chunk-data, where CR LF must follow.
@@ -34,34 +34,45 @@ pub(crate) struct Walk {
     octets: u64,
     /// Octets were passed over that nobody counted.
     uncounted: bool,
+    /// A line ended with a bare LF, where some readers see no end.
+    bare_lf: bool,
 }
 
 impl Walk {
     pub(crate) fn new() -> Self {
-        Self { at: At::Size { value: 0, digits: 0 }, octets: 0, uncounted: false }
+        Self { at: At::Size { value: 0, digits: 0 }, octets: 0, uncounted: false, bare_lf: false }
     }
 
     /// A walk that begins behind chunk-data that was passed over: with its CR LF, or with the next line.
     pub(crate) fn behind_unknown(bytes: &[u8]) -> Self {
         let line_end = matches!(bytes.first(), Some(b'\r' | b'\n'));
         let at = if line_end { At::DataEnd { cr: false } } else { At::Size { value: 0, digits: 0 } };
-        Self { at, octets: 0, uncounted: true }
+        Self { at, octets: 0, uncounted: true, bare_lf: false }
     }
 
     /// A walk that goes on where the capturing side's ended.
     pub(crate) fn from(at: ChunkAt, octets: u64) -> Self {
         let at = match at {
-            ChunkAt::Size { value, digits } => At::Size { value, digits },
-            ChunkAt::Extension { value } => At::Extension { value },
+            // Leading zeros do not count here.
+            ChunkAt::Size { value: 0, digits } => At::Size { value: 0, digits: digits.min(1) },
+            ChunkAt::Size { value, .. } => {
+                At::Size { value, digits: (u64::BITS - value.leading_zeros()).div_ceil(4) as u8 }
+            }
+            ChunkAt::Extension { value } => At::Extension { value, cr: false },
             ChunkAt::Data { remaining } => At::Data { remaining },
             ChunkAt::DataEnd => At::DataEnd { cr: false },
         };
-        Self { at, octets, uncounted: false }
+        Self { at, octets, uncounted: false, bare_lf: false }
     }
 
     /// Content octets so far; None where they are not known.
     pub(crate) fn octets(&self) -> Option<u64> {
         (!self.uncounted).then_some(self.octets)
+    }
+
+    /// A line ended with a bare LF.
+    pub(crate) fn has_bare_lf(&self) -> bool {
+        self.bare_lf
     }
 
     /// Octets of chunk-data that follow: a hole within them costs nothing.
@@ -95,15 +106,19 @@ impl Walk {
                         let digits = if value == 0 { 1 } else { digits + 1 };
                         self.at = At::Size { value: value << 4 | u64::from(digit), digits };
                     } else if digits > 0 && matches!(byte, b';' | b' ' | b'\t' | b'\r' | b'\n') {
-                        self.at = At::Extension { value };
+                        self.at = At::Extension { value, cr: false };
                         continue;
                     } else {
                         return Step::Invalid;
                     }
                     i += 1;
                 }
-                At::Extension { value } => {
-                    let Some(end) = memchr::memchr(b'\n', &bytes[i..]) else { return Step::More };
+                At::Extension { value, cr } => {
+                    let Some(end) = memchr::memchr(b'\n', &bytes[i..]) else {
+                        self.at = At::Extension { value, cr: bytes.ends_with(b"\r") };
+                        return Step::More;
+                    };
+                    self.bare_lf |= !(if end > 0 { bytes[i + end - 1] == b'\r' } else { cr });
                     i += end + 1;
                     if value == 0 {
                         return Step::Last(i);
@@ -118,7 +133,10 @@ impl Walk {
                 At::DataEnd { cr } => {
                     match byte {
                         b'\r' if !cr => self.at = At::DataEnd { cr: true },
-                        b'\n' => self.at = At::Size { value: 0, digits: 0 },
+                        b'\n' => {
+                            self.bare_lf |= !cr;
+                            self.at = At::Size { value: 0, digits: 0 };
+                        }
                         _ => return Step::Invalid,
                     }
                     i += 1;
@@ -168,6 +186,33 @@ mod tests {
             assert_eq!(walk(bad).0, Step::Invalid, "{bad:?}");
         }
         assert_eq!(walk(b"ffffffffffffffff\r\n").0, Step::More);
+    }
+
+    #[test]
+    fn rfc9112_7_1_a_bare_lf_behind_a_size_an_extension_or_data_is_told() {
+        for (bytes, bare) in [
+            (&b"1;a\r\nx\r\n0\r\n"[..], false),
+            (b"1\nx\r\n0\r\n", true),
+            (b"1;a\nx\r\n0\r\n", true),
+            (b"1\r\nx\n0\r\n", true),
+            (b"1\r\nx\r\n0\n", true),
+        ] {
+            for cut in 0..bytes.len() {
+                let mut walk = Walk::new();
+                assert_eq!(walk.step(&bytes[..cut]), Step::More);
+                assert_eq!(walk.step(&bytes[cut..]), Step::Last(bytes.len() - cut));
+                assert_eq!((walk.has_bare_lf(), walk.octets), (bare, 1), "{bytes:?} {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn leading_zeros_do_not_count_wherever_the_walk_begins() {
+        let mut walk = Walk::from(ChunkAt::Size { value: 0, digits: 16 }, 0);
+        assert_eq!(walk.step(b"00001\r\nx\r\n0\r\n"), Step::Last(13));
+        let mut walk = Walk::from(ChunkAt::Size { value: 0xfff, digits: 15 }, 0);
+        assert_eq!(walk.step(b"ff\r\n"), Step::More);
+        assert_eq!(walk.data_remaining(), 0xf_ffff);
     }
 
     #[test]

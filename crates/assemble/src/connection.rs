@@ -7,23 +7,27 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use headtrail_record::event::{
-    CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Resync, Segment, flags,
+    self, CloseReason, ConnectionId, Direction, Endpoint, ProcessRef, Segment, flags,
 };
+use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{IncompleteReason, RawTransaction};
+use headtrail_tls::KeyLog;
 
 use crate::chunked::{Walk, last_chunk_line};
 use crate::counters::Counters;
 use crate::head::{Kind, kind};
-use crate::http2::{Http2, frames};
+use crate::http2::{Http2, Resync, frames};
 use crate::limits::Limits;
-use crate::packet;
+use crate::long::{Look, Tunnel};
 use crate::pairing::Exchange;
 use crate::peers::Peers;
 use crate::proof::Turn;
 use crate::run::{Piece, Run, distance};
 use crate::stream::{State, Stream};
+use crate::tls;
 use crate::twins::Twins;
 use crate::weight::{self, ALLOCATION_BYTES};
 
@@ -33,7 +37,9 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: &'a mut Counters,
     pub(crate) twins: &'a mut Twins,
     pub(crate) peers: &'a mut Peers,
-    pub(crate) resyncs: &'a mut Vec<Resync>,
+    /// Where TLS is looked for.
+    pub(crate) keys: Option<&'a KeyLog>,
+    pub(crate) resyncs: &'a mut Vec<event::Resync>,
     pub(crate) now_ns: u64,
     pub(crate) out: &'a mut dyn FnMut(RawTransaction),
 }
@@ -43,6 +49,8 @@ pub(crate) struct Context<'a> {
 const STARTS_BEHIND_HOLE_MAX: usize = 4;
 /// Age at which a hole before a message start is named a gap, nanoseconds.
 const START_GRACE_NS: u64 = 100_000_000;
+/// What the facts of a handshake may weigh: two names and a structure.
+const FACTS_BYTES: usize = 512 + size_of::<Tls>() + 4 * ALLOCATION_BYTES;
 /// Where requests go is not known yet.
 const NOWHERE: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), port: 0 };
 
@@ -82,10 +90,25 @@ pub(crate) struct Connection {
     pub(crate) last_response_end: Option<u32>,
     /// How much of the requests its sender had received when it began.
     pub(crate) last_response_acknowledges: Option<u32>,
+    /// How much of the requests the packet with the first byte of the response in progress acknowledges.
+    pub(crate) begun_acknowledges: Option<u32>,
     /// The last response that was seen whole, if nothing came behind it.
     pub(crate) turn: Option<Turn>,
     /// It speaks HTTP/2.
     pub(crate) http2: Option<Box<Http2>>,
+    pub(crate) tls: tls::Look,
+    /// What its handshake told.
+    pub(crate) tls_facts: Option<Arc<Tls>>,
+    /// It is a tunnel by now.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
+    /// It stands in the heap of connections that may have a long call.
+    pub(crate) look: Option<Look>,
+    /// How often it was spared although it was silent.
+    pub(crate) spared: u8,
+    /// It is over: why.
+    pub(crate) closing: Option<CloseReason>,
+    /// Looks for frames of HTTP/2 where the place is not known.
+    pub(crate) resync: Option<Box<Resync>>,
     /// Neither HTTP/1 nor HTTP/2, or not any more.
     pub(crate) deaf: bool,
     /// Stands on the list of connections that wait for time to pass.
@@ -123,8 +146,16 @@ impl Connection {
             owed: 0,
             last_response_end: None,
             last_response_acknowledges: None,
+            begun_acknowledges: None,
             turn: None,
+            tls: tls::Look::Open,
+            tls_facts: None,
             http2: None,
+            tunnel: None,
+            look: None,
+            spared: 0,
+            closing: None,
+            resync: None,
             deaf: false,
             attended: false,
             shed: false,
@@ -146,6 +177,10 @@ impl Connection {
             + self.streams[0].weight()
             + self.streams[1].weight()
             + self.http2.as_ref().map_or(0, |http2| http2.weight())
+            + self.tls.weight()
+            + self.tls_facts.as_ref().map_or(0, |_| FACTS_BYTES)
+            + self.tunnel_weight()
+            + self.resync.as_ref().map_or(0, |resync| resync.weight())
     }
 
     /// It may hold so many bytes.
@@ -154,9 +189,10 @@ impl Connection {
     }
 
     /// Transactions in progress.
-    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Box<Exchange>> {
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         let streams = self.http2.iter().flat_map(|http2| http2.exchanges());
-        self.queue.iter().chain(&self.orphan).chain(streams)
+        let tunnel = self.tunnel.iter().map(|tunnel| tunnel.exchange());
+        self.queue.iter().chain(&self.orphan).chain(streams).map(|exchange| &**exchange).chain(tunnel)
     }
 
     /// Why what came before its first byte is not known.
@@ -167,6 +203,7 @@ impl Connection {
     /// Something is held that time alone may decide.
     pub(crate) fn waits(&self) -> bool {
         self.streams.iter().any(|s| s.held.is_some())
+            || self.tls.holds()
             || self.queue.front().is_some_and(|e| e.probation.is_some())
     }
 
@@ -176,11 +213,18 @@ impl Connection {
             self.process = segment.process;
         }
         self.last_ns = segment.time_ns;
-        if self.deaf || segment.bytes.is_empty() {
-            return;
-        }
-        let direction = segment.direction;
         let run = Run::of(segment);
+        if cx.keys.is_some() && !matches!(self.tls, tls::Look::Clear) && !run.bytes.is_empty() {
+            return self.look_for_tls(segment.direction, run, cx);
+        }
+        self.take_run(segment.direction, run, cx);
+    }
+
+    /// Takes a run of what is spoken.
+    pub(crate) fn take_run(&mut self, direction: Direction, run: Run<'_>, cx: &mut Context<'_>) {
+        if self.deaf || run.bytes.is_empty() {
+            return self.pass_tunnel(direction, run.end());
+        }
         let other = direction.reverse();
         if self.streams[other.index()].waits() {
             self.went_on(other, &run, cx);
@@ -192,7 +236,7 @@ impl Connection {
         self.fresh[index] |= run.has(flags::FRESH) && !self.again;
         let stream = &mut self.streams[index];
         if !stream.synced || distance(stream.next, run.end()) > 0 {
-            stream.acknowledges = packet::acknowledgement(run.headers);
+            stream.acknowledges = run.acknowledgement();
         }
         if let Some(first) = stream.held.as_ref().and_then(|h| h.pieces.first()) {
             // What is held came first, and wins where the two overlap.
@@ -290,6 +334,9 @@ impl Connection {
             }
             State::SkipHead(ref mut line) => {
                 *line = crate::stream::EmptyLine::None;
+                if let Some(skip) = &mut stream.skip {
+                    skip.miss();
+                }
                 stream.pass(hole);
                 if start {
                     self.complete(direction, Some(run.time_ns), cx);
@@ -389,7 +436,7 @@ impl Connection {
 
     /// The other direction shows a sign of life: `run`. What `direction` waits for may be known to be lost.
     fn went_on(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
-        let acknowledged = packet::acknowledgement(run.headers);
+        let acknowledged = run.acknowledgement();
         while let Some(held) = &self.streams[direction.index()].held {
             let Some(first) = held.pieces.first() else { return };
             let walked_on = held.pieces.iter().any(|p| p.flags & (flags::START | flags::RAW) == flags::START);
@@ -482,6 +529,10 @@ impl Connection {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now_ns: u64, cx: &mut Context<'_>) {
+        if let Some(mut session) = self.tls.take() {
+            self.session_tick(&mut session, now_ns, cx);
+            self.keep(session);
+        }
         for direction in [Direction::Ingress, Direction::Egress] {
             while let Some(held) = &self.streams[direction.index()].held {
                 let walked_on =
@@ -536,6 +587,7 @@ impl Connection {
                 stream.pass(distance(stream.next, sequence) as u64);
                 stream.state = State::Trailers;
             }
+            State::Frames => self.frame_end(direction, sequence, time_ns, cx),
             State::Boundary | State::Head | State::SkipHead(_) | State::Lost
                 if distance(stream.next, sequence) > 0 =>
             {
@@ -574,6 +626,21 @@ impl Connection {
         cx: &mut Context<'_>,
     ) {
         self.last_ns = time_ns;
+        if let Some(mut session) = self.tls.take() {
+            self.session_finished(&mut session, direction, time_ns, sequence, cx);
+            return self.keep(session);
+        }
+        self.finished_run(direction, time_ns, sequence, cx);
+    }
+
+    /// The same, of what is spoken.
+    pub(crate) fn finished_run(
+        &mut self,
+        direction: Direction,
+        time_ns: u64,
+        sequence: u32,
+        cx: &mut Context<'_>,
+    ) {
         let stream = &mut self.streams[direction.index()];
         let rest = distance(stream.next, sequence);
         match stream.state {
@@ -603,12 +670,17 @@ impl Connection {
                 self.complete(direction, Some(time_ns), cx);
             }
             State::Boundary if stream.synced && rest > 0 => stream.ends_missing = true,
+            State::Tunnel => self.finish_tunnel(direction, sequence),
             _ => {}
         }
     }
 
     /// The connection is over: everything held is given out.
     pub(crate) fn close(&mut self, time_ns: u64, reason: CloseReason, cx: &mut Context<'_>) {
+        if let Some(session) = self.tls.take() {
+            self.session_close(session, cx);
+        }
+        self.closing = Some(reason);
         let requests = self.request_direction.unwrap_or(Direction::Ingress);
         for direction in [requests, requests.reverse()] {
             while self.streams[direction.index()].held.is_some() {
@@ -643,30 +715,43 @@ impl Connection {
         if self.orphan.is_none() {
             self.part_interims(IncompleteReason::ClosedEarly, cx);
         }
+        if !self.deaf && self.request_direction.is_none() && self.streams.iter().any(|s| s.refused) {
+            cx.counters.other_connections += 1;
+        }
         self.give_up_all(cx);
+        self.close_tunnel(time_ns, reason, cx);
     }
 
     /// Tells the capturing side where the next message begins, so that it may walk by itself again.
     fn hint(&mut self, direction: Direction, run: &Run<'_>, cx: &mut Context<'_>) {
         const REACH: u64 = i32::MAX as u64;
         let responses = self.request_direction.is_some_and(|requests| requests != direction);
+        let next_frame = self.http2.as_ref().and_then(|http2| http2.next_frame(direction));
         let stream = &mut self.streams[direction.index()];
         // It knows of the requests that came since, but not which of those before are unanswered.
         let answered = usize::from(matches!(stream.state, State::Length { .. }));
         if responses && self.queue.len() > answered {
             return;
         }
-        if !stream.hint_due || !run.has(flags::RAW) || stream.held.is_some() {
+        if !(stream.hint_due || stream.state == State::Frames)
+            || !run.has(flags::RAW)
+            || stream.held.is_some()
+        {
             return;
         }
         let sequence = match stream.state {
+            State::Frames => match next_frame {
+                Some(count) => stream.next.wrapping_add(count as u32),
+                None => return,
+            },
             State::Boundary => stream.next,
             State::Length { remaining } if remaining <= REACH => stream.next.wrapping_add(remaining as u32),
             _ => return,
         };
         stream.hint_due = false;
         if cx.resyncs.len() < cx.limits.resyncs_max {
-            cx.resyncs.push(Resync { connection: self.id, direction, sequence });
+            let frames = stream.state == State::Frames;
+            cx.resyncs.push(event::Resync { connection: self.id, direction, sequence, frames });
         } else {
             cx.counters.dropped_resyncs += 1;
         }

@@ -1,6 +1,7 @@
 //! What the assembler counts. Messages balance: started = given + dropped + held.
 
 use crate::shed::Shed;
+use crate::tls;
 
 /// Requests and final responses, counted apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,8 +29,10 @@ pub struct Counters {
     pub given: Messages,
     /// Messages dropped because the other end's record of them was given out.
     pub dropped_twin: Messages,
-    /// Transactions given out.
+    /// Transactions given out, without the starts of long calls.
     pub transactions: u64,
+    /// Long calls whose start was given out. Their ends are among the transactions.
+    pub long_calls: u64,
     /// Transactions given out that are not whole.
     pub incomplete: u64,
     /// Segments handed in.
@@ -52,8 +55,10 @@ pub struct Counters {
     pub other_connections: u64,
     /// Connections that speak HTTP/2.
     pub http2_connections: u64,
-    /// Of them, those given up because bytes were missing: where the next frame begins was not known.
+    /// Directions of them whose place was lost because bytes were missing.
     pub http2_lost: u64,
+    /// Directions whose place was found: after that, or in a connection that was joined in the middle.
+    pub http2_found: u64,
     /// Header blocks of HTTP/2 that were broken off, or stood where none may.
     pub http2_blocks_broken: u64,
     /// Connections that became tunnels (RFC 9110, 7.8 and 9.3.6).
@@ -68,6 +73,8 @@ pub struct Counters {
     pub early_orphaned: u64,
     /// What was given up to keep below the limit of memory.
     pub shed: Shed,
+    /// TLS.
+    pub tls: tls::Counts,
     /// Hints to the capturing side that were dropped because nobody took them.
     pub dropped_resyncs: u64,
 }

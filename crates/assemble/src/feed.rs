@@ -1,14 +1,14 @@
 //! The parser of one direction: it walks over runs that are in order, from message to message.
 
 use headtrail_record::event::{Direction, flags};
-use headtrail_record::transaction::{Anomaly, IncompleteReason, Side};
+use headtrail_record::transaction::{Anomaly, IncompleteReason, Side, Version};
 
-use crate::chunked::{Step, last_chunk_line};
+use crate::chunked::{Step, Walk, last_chunk_line};
 use crate::connection::{Connection, Context};
 use crate::head::{self, Kind, Parsed};
 use crate::http2::frames;
-use crate::packet;
 use crate::run::{Run, distance};
+use crate::skip::Skip;
 use crate::stream::{EmptyLine, Partial, State};
 use crate::weight;
 
@@ -48,7 +48,11 @@ impl Connection {
             let soft = self.is_soft(direction);
             let stream = &mut self.streams[index];
             match stream.state {
+                State::Tunnel if self.http2.is_some() => return self.seek_frame(direction, run, cx),
                 State::Tunnel => {
+                    // They are those of a tunnel, if the answer opens one.
+                    let octets = stream.octets.unwrap_or(0);
+                    stream.octets = Some(octets.saturating_add(run.bytes.len() as u64));
                     stream.pass(run.bytes.len() as u64);
                     return;
                 }
@@ -62,6 +66,7 @@ impl Connection {
                     if !self.keep_candidate(direction, &run, cx) {
                         cx.counters.stray_bytes += run.bytes.len() as u64;
                     }
+                    self.seek_http2(direction, &run, cx);
                     self.streams[index].pass(run.bytes.len() as u64);
                     return;
                 }
@@ -83,6 +88,9 @@ impl Connection {
                 State::SkipHead(mut line) => {
                     let end = line.find(run.bytes);
                     let count = end.unwrap_or(run.bytes.len());
+                    if let Some(skip) = &mut stream.skip {
+                        skip.take(&run.bytes[..count]);
+                    }
                     stream.take(&mut run, count);
                     stream.state = State::SkipHead(line);
                     if end.is_some() {
@@ -94,25 +102,7 @@ impl Connection {
                         return;
                     }
                 }
-                State::Chunked(mut walk) => match walk.step(run.bytes) {
-                    Step::More => {
-                        let count = run.bytes.len();
-                        stream.take(&mut run, count);
-                        stream.state = State::Chunked(walk);
-                    }
-                    Step::Last(count) => {
-                        stream.take(&mut run, count);
-                        stream.octets = walk.octets();
-                        stream.state = State::Trailers;
-                    }
-                    Step::Invalid => {
-                        stream.octets = None;
-                        stream.state = State::Close;
-                        if let Some(exchange) = self.in_progress(direction) {
-                            exchange.note(Anomaly::ChunkInvalid);
-                        }
-                    }
-                },
+                State::Chunked(walk) => self.walk_chunks(direction, &mut run, walk),
                 State::Trailers => self.more_of_trailers(direction, &mut run, cx),
                 State::Close if stream.may_be_body() && run.has(flags::RAW) => {
                     if self.begins_for_certain(direction, &run, first) {
@@ -188,6 +178,38 @@ impl Connection {
         run.bytes.is_empty()
     }
 
+    fn walk_chunks(&mut self, direction: Direction, run: &mut Run<'_>, mut walk: Walk) {
+        let stream = &mut self.streams[direction.index()];
+        let bare_lf = walk.has_bare_lf();
+        let step = walk.step(run.bytes);
+        match step {
+            Step::More => {
+                let count = run.bytes.len();
+                stream.take(run, count);
+                stream.state = State::Chunked(walk);
+            }
+            Step::Last(count) => {
+                stream.take(run, count);
+                stream.octets = walk.octets();
+                stream.state = State::Trailers;
+            }
+            Step::Invalid => {
+                stream.octets = None;
+                stream.state = State::Close;
+            }
+        }
+        let bare_lf = walk.has_bare_lf() && !bare_lf;
+        stream.ambiguous |= bare_lf;
+        if let Some(exchange) = self.in_progress(direction) {
+            if bare_lf {
+                exchange.note(Anomaly::BareLf);
+            }
+            if step == Step::Invalid {
+                exchange.note(Anomaly::ChunkInvalid);
+            }
+        }
+    }
+
     /// At the first byte of a message.
     fn begin_head(&mut self, direction: Direction, run: &mut Run<'_>, cx: &mut Context<'_>) {
         if let Parsed::Whole(head, len) = head::parse(run.bytes, cx.limits)
@@ -198,8 +220,10 @@ impl Connection {
             self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
             return;
         }
-        if head::kind(run.bytes) == Kind::Other {
-            if !self.speaks_http2(direction, run, 0, cx) {
+        if head::kind(run.bytes) == Kind::Other && head::simple_request(run.bytes).is_none() {
+            if self.is_walked_http2(direction, run, cx) {
+                run.skip(run.bytes.len());
+            } else if !self.speaks_http2(direction, run, 0, cx) {
                 self.not_a_message(direction, run, 0, cx);
             }
             return;
@@ -223,23 +247,25 @@ impl Connection {
         partial.bytes.extend_from_slice(new);
         // An empty line may have begun in the two bytes before.
         let end = head::head_end(&partial.bytes, old.saturating_sub(2));
-        if end.is_none() && partial.bytes.len() < limit {
-            let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n');
-            let other = tell && head::kind(&partial.bytes) == Kind::Other;
-            if !other {
-                stream.take(run, room);
+        let full = partial.bytes.len() >= limit;
+        let tell = partial.bytes.len() <= EARLY_KIND_BYTES || old == 0 || new.contains(&b'\n') || full;
+        if tell && head::kind(&partial.bytes) == Kind::Other {
+            if let Some(len) = head::simple_request(&partial.bytes) {
+                self.begin_simple(direction, run, (old, len), cx);
             } else if !self.speaks_http2(direction, run, old, cx) {
                 self.not_a_message(direction, run, old, cx);
             }
+            return;
+        }
+        if end.is_none() && !full {
+            stream.take(run, room);
             return;
         }
         let Some(mut whole) = stream.partial.take() else { return };
         let Some(begin) = whole.begin.take() else { return };
         let len = end.unwrap_or(whole.bytes.len());
         whole.bytes.truncate(len);
-        if head::kind(&whole.bytes) == Kind::Other
-            || (end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other)
-        {
+        if end.is_none() && head::cut_kind(&whole.bytes) == Kind::Other {
             self.not_a_message(direction, run, old, cx);
             return;
         }
@@ -248,10 +274,12 @@ impl Connection {
             Some(_) => (head::read(&whole.bytes, cx.limits), Came::Whole),
             None => (head::split(&whole.bytes, true, cx.limits), Came::Truncated),
         };
+        let facts = head.facts;
         self.begin(direction, head, begin, came, run.time_ns, cx);
         if came == Came::Truncated {
             let stream = &mut self.streams[direction.index()];
             if stream.state != State::Lost {
+                stream.skip = Some(Box::new(Skip::new(facts, &whole.bytes)));
                 stream.state = State::SkipHead(EmptyLine::after(&whole.bytes));
             }
         }
@@ -273,7 +301,7 @@ impl Connection {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);
-        let acknowledgement = packet::acknowledgement(run.headers);
+        let acknowledgement = run.acknowledgement();
         let requests = if bytes.starts_with(frames::PREFACE_LINE) {
             direction
         } else if before == 0 && frames::begins_with_settings(bytes) {
@@ -290,11 +318,38 @@ impl Connection {
         true
     }
 
+    /// A request-line without a version, of `len` bytes, of which `old` are those of earlier runs. It is a whole request,
+    /// and the last one by HTTP/0.9: what follows it must be proved to be another.
+    fn begin_simple(
+        &mut self,
+        direction: Direction,
+        run: &mut Run<'_>,
+        (old, len): (usize, usize),
+        cx: &mut Context<'_>,
+    ) {
+        let stream = &mut self.streams[direction.index()];
+        let Some(mut whole) = stream.partial.take() else { return };
+        let Some(begin) = whole.begin.take() else { return };
+        whole.bytes.truncate(len);
+        stream.take(run, len.saturating_sub(old));
+        let head = head::read(&whole.bytes, cx.limits);
+        self.begin(direction, head, begin, Came::Whole, run.time_ns, cx);
+        let stream = &mut self.streams[direction.index()];
+        stream.unproven = true;
+        stream.state = State::Lost;
+    }
+
     /// Behind a head, or a trailer section, that was longer than the limit.
     fn after_skipped_head(&mut self, direction: Direction, time_ns: u64, cx: &mut Context<'_>) {
-        match self.streams[direction.index()].after_skip.take() {
-            Some(body) => self.set_body(direction, body, time_ns, cx),
-            None => self.complete(direction, Some(time_ns), cx),
+        let Some(skip) = self.streams[direction.index()].skip.take() else {
+            return self.complete(direction, Some(time_ns), cx);
+        };
+        let body = self.body_behind(direction, skip.facts());
+        let connect =
+            self.side(direction) == Side::Request && self.in_progress(direction).is_some_and(|e| e.connect);
+        self.set_body(direction, body, time_ns, cx);
+        if connect {
+            self.streams[direction.index()].state = State::Tunnel;
         }
     }
 
@@ -308,17 +363,36 @@ impl Connection {
     ) {
         let first = self.request_direction.is_none() && self.number == 0;
         let at_start = self.fresh[direction.index()] || run.is_start();
+        let acknowledgement = run.acknowledgement();
         let stream = &mut self.streams[direction.index()];
         cx.counters.stray_bytes += (run.bytes.len() + before) as u64;
         stream.partial = None;
         let count = run.bytes.len();
         stream.take(run, count);
         if first && at_start {
-            self.deaf = true;
-            self.streams.iter_mut().for_each(|s| s.held = None);
-            cx.counters.other_connections += 1;
-            return;
+            stream.refused = true;
+            stream.unproven = true;
+            let other = &mut self.streams[direction.reverse().index()];
+            if other.refused || other.held.is_some() {
+                self.deaf = true;
+                self.streams.iter_mut().for_each(|s| s.held = None);
+                cx.counters.other_connections += 1;
+                return;
+            }
+            // What answers it may be a message all the same: that of a server that refuses it.
+            if !other.synced && other.base.is_none() {
+                other.base = acknowledgement;
+            }
         }
+        // What answers a request of HTTP/0.9 is a body alone (RFC 1945, 5).
+        let bare = self.side(direction) == Side::Response
+            && self
+                .queue
+                .front()
+                .and_then(|e| e.tx.request.as_ref())
+                .is_some_and(|r| r.version == Version::Http09);
+        let stream = &mut self.streams[direction.index()];
+        stream.unproven |= bare;
         stream.stray = true;
         stream.state = State::Lost;
         // Where the framing was ambiguous the other reading of it may be the true one, and a body still be open.
@@ -381,9 +455,9 @@ impl Connection {
         };
         if let Some(message) = message {
             let before = weight::message(message);
-            let facts = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
+            let named = head::read_trailers(section, &mut message.text, &mut message.trailers, cx.limits);
             let added = weight::message(message) - before;
-            facts.anomalies.append_to(&mut exchange.tx.anomalies);
+            named.append_to(&mut exchange.tx.anomalies);
             self.queue_bytes += added;
         }
     }

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use headtrail_record::transaction::{Anomaly, Line, Span, StartLine, Version};
 use httparse::ParserConfig;
 
-use crate::framing::Facts;
+use crate::framing::{Anomalies, Facts};
 use crate::limits::{FIELD_LINES_CEILING, Limits};
 
 /// A head, whole or the beginning of one.
@@ -48,13 +48,13 @@ pub(crate) enum Kind {
 /// Longest method that is taken for one, bytes. The longest registered ones have 17.
 const METHOD_BYTES_MAX: usize = 32;
 
-fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Tells from the first line what a message is; `Undecided` only while the line has not ended.
 pub(crate) fn kind(bytes: &[u8]) -> Kind {
-    const PREFIX: &[u8] = b"HTTP/1.";
+    const PREFIX: &[u8] = b"HTTP/";
     if bytes.starts_with(PREFIX) {
         return response_kind(&bytes[PREFIX.len()..]);
     }
@@ -64,19 +64,46 @@ pub(crate) fn kind(bytes: &[u8]) -> Kind {
     let Some(end) = bytes.iter().take(METHOD_BYTES_MAX + 1).position(|&b| !is_token(b)) else {
         return if bytes.len() > METHOD_BYTES_MAX { Kind::Other } else { Kind::Undecided };
     };
-    if end == 0 || bytes[end] != b' ' {
+    let known = begins_with_known_method(bytes);
+    if end == 0 || !(bytes[end] == b' ' || (known && is_blank(bytes[end]))) {
         return Kind::Other;
     }
-    match memchr::memchr(b'\n', bytes) {
-        None => Kind::Undecided,
-        Some(lf) if request_version(trim_end(&bytes[end..lf])).is_some() => Kind::Request,
-        Some(_) => Kind::Other,
+    let Some(lf) = memchr::memchr(b'\n', bytes) else { return Kind::Undecided };
+    let version =
+        version_at_end(trim_end(&bytes[..lf])).filter(|at| *at >= end).map(|at| trim_end(&bytes[at..lf]));
+    // Behind a method that nobody knows only a version of HTTP/1, or what is meant as one, makes a request: the preface of
+    // HTTP/2, and what is left of it where its beginning was not seen, is none (RFC 9113, 3.4).
+    match version {
+        Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', ..]) => Kind::Request,
+        Some(_) if known => Kind::Request,
+        _ => Kind::Other,
     }
 }
 
-/// `rest` follows "HTTP/1.": a digit, a space, three digits, then a space or the line's end (RFC 9112, 4).
+/// Whitespace that readers of request-lines accept for a space (RFC 9112, 3).
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r')
+}
+
+/// Where the last word of a request-line begins, if it is meant as a version of HTTP: any, or a misspelt one.
+fn version_at_end(line: &[u8]) -> Option<usize> {
+    let at = line.iter().rposition(|&b| is_blank(b))? + 1;
+    line.get(at..at + 5)?.eq_ignore_ascii_case(b"HTTP/").then_some(at)
+}
+
+/// Length of a request-line without a version: a whole request of HTTP/0.9 (RFC 1945, 5).
+pub(crate) fn simple_request(bytes: &[u8]) -> Option<usize> {
+    let lf = memchr::memchr(b'\n', bytes)?;
+    let method = known_method(bytes)?;
+    let target = trim_end(bytes[..lf].get(method.len() + 1..)?);
+    let whole =
+        (target.starts_with(b"/") || target.starts_with(b"http://")) && !target.iter().any(|&b| is_blank(b));
+    whole.then_some(lf + 1)
+}
+
+/// `rest` follows "HTTP/": a version, a space, three digits, then a space or the line's end (RFC 9112, 4).
 fn response_kind(rest: &[u8]) -> Kind {
-    const FORM: &[u8] = b"9 999";
+    const FORM: &[u8] = b"9.9 999";
     for (&form, &byte) in FORM.iter().zip(rest) {
         if !(if form == b'9' { byte.is_ascii_digit() } else { byte == form }) {
             return Kind::Other;
@@ -109,9 +136,16 @@ const KNOWN_METHODS: [&[u8]; 16] = [
     b"REPORT",
 ];
 
-/// The bytes begin with a method in wide use and a space.
+/// The method in wide use that the bytes begin with, and a blank.
+fn known_method(bytes: &[u8]) -> Option<&'static [u8]> {
+    let is_it =
+        |m: &&[u8]| bytes.strip_prefix(*m).is_some_and(|rest| rest.first().is_some_and(|&b| is_blank(b)));
+    KNOWN_METHODS.into_iter().find(is_it)
+}
+
+/// There is one.
 pub(crate) fn begins_with_known_method(bytes: &[u8]) -> bool {
-    KNOWN_METHODS.iter().any(|m| bytes.strip_prefix(*m).is_some_and(|rest| rest.starts_with(b" ")))
+    known_method(bytes).is_some()
 }
 
 /// The bytes may be the beginning of a message whose first line was cut: method and space, or the status.
@@ -128,13 +162,11 @@ fn trim_end(line: &[u8]) -> &[u8] {
     line.trim_ascii_end()
 }
 
-/// Version at the end of a request-line.
-fn request_version(line: &[u8]) -> Option<Version> {
-    let at = line.len().checked_sub(9)?;
-    match &line[at..] {
-        b" HTTP/1.0" => Some(Version::Http10),
-        [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => Some(Version::Http11),
-        _ => None,
+fn version(word: &[u8]) -> Version {
+    match word {
+        b"HTTP/1.0" => Version::Http10,
+        b"HTTP/1.1" => Version::Http11,
+        _ => Version::Other,
     }
 }
 
@@ -217,6 +249,7 @@ fn whole(text: &[u8], start: StartLine, version: u8, headers: &[httparse::Header
         facts.anomalies.add(Anomaly::BareLf);
     }
     let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    note_start(&mut facts, start, version);
     Parsed::Whole(Head { text: text.to_vec(), start, version, lines, facts }, text.len())
 }
 
@@ -255,48 +288,71 @@ pub(crate) fn split(text: &[u8], cut: bool, limits: &Limits) -> Head {
             }
             end
         };
+        if end < next && memchr::memchr(b'\r', &text[at..end]).is_some() {
+            facts.anomalies.add(Anomaly::BareCr);
+        }
         if start.is_none() {
-            start = Some(start_line(text, end));
-        } else if end == at || !field_line(text, at, end, &mut lines, &mut facts, limits) {
+            start = Some(start_line(text, end, text[next - 1] == b'\n'));
+        } else if end == at {
             break;
+        } else {
+            field_line(text, at, end, &mut lines, &mut facts);
         }
         at = next;
     }
     for line in &lines {
-        facts.note(line.name.get(text), line.value.get(text));
+        facts.note_any(line.name.get(text), line.value.get(text));
     }
+    keep_limit(&mut lines, 0, &mut facts, limits);
     let (start, version) = start.unwrap_or((
         StartLine::Request { method: Span::default(), target: Span::default() },
         Version::Http11,
     ));
+    note_start(&mut facts, start, version);
     Head { text: text.to_vec(), start, version, lines, facts }
 }
 
-fn field_line(
-    text: &[u8],
-    at: usize,
-    end: usize,
-    lines: &mut Vec<Line>,
-    facts: &mut Facts,
-    limits: &Limits,
-) -> bool {
+/// Leaves out what is more than the limit, when all lines have told what they say of the body.
+fn keep_limit(lines: &mut Vec<Line>, before: usize, facts: &mut Facts, limits: &Limits) {
+    if lines.len() - before > limits.field_lines_max {
+        facts.anomalies.add(Anomaly::TooManyLines);
+        lines.truncate(before + limits.field_lines_max);
+        lines.shrink_to_fit();
+    }
+}
+
+fn note_start(facts: &mut Facts, start: StartLine, version: Version) {
+    if version == Version::Http10 {
+        facts.note_http10();
+    }
+    if matches!(version, Version::Http09 | Version::Other) {
+        facts.anomalies.add(Anomaly::VersionUnknown);
+    }
+    if let StartLine::Status { status, .. } = start
+        && !(100..600).contains(&status)
+    {
+        facts.anomalies.add(Anomaly::StatusOutOfRange);
+    }
+}
+
+fn field_line(text: &[u8], at: usize, end: usize, lines: &mut Vec<Line>, facts: &mut Facts) {
     let line = &text[at..end];
     if let (b' ' | b'\t', Some(last)) = (line[0], lines.last_mut()) {
         // The fold stays in the value as it is.
         facts.anomalies.add(Anomaly::ObsFold);
         let whole = trimmed(text, last.value.start as usize, end);
         *last = Line::new(last.name, whole);
-        return true;
-    }
-    if lines.len() >= limits.field_lines_max {
-        facts.anomalies.add(Anomaly::TooManyLines);
-        return false;
+        return;
     }
     lines.push(match memchr::memchr(b':', line) {
-        Some(colon) => Line::new(Span::of(at, at + colon), trimmed(text, at + colon + 1, end)),
+        Some(colon) => {
+            if line[..colon].ends_with(b" ") || line[..colon].ends_with(b"\t") {
+                facts.anomalies.add(Anomaly::SpaceBeforeColon);
+            }
+            Line::new(Span::of(at, at + colon), trimmed(text, at + colon + 1, end))
+        }
         None => Line::new(Span::of(at, end), Span { start: end as u32, len: 0 }),
     });
-    true
 }
 
 /// Without optional whitespace at both ends (RFC 9110, 5.5).
@@ -311,20 +367,25 @@ fn trimmed(text: &[u8], mut start: usize, mut end: usize) -> Span {
     Span::of(start, end)
 }
 
-fn start_line(text: &[u8], end: usize) -> (StartLine, Version) {
+/// `whole`: its end was seen.
+fn start_line(text: &[u8], end: usize, whole: bool) -> (StartLine, Version) {
     let line = &text[..end];
     if line.starts_with(b"HTTP/") {
         let digits = line.get(9..12).filter(|d| d.iter().all(u8::is_ascii_digit)).unwrap_or(b"000");
         let status = digits.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
-        let version = if line.starts_with(b"HTTP/1.0") { Version::Http10 } else { Version::Http11 };
+        let version = version(line.get(..8).unwrap_or(line));
         return (StartLine::Status { status, reason: reason(text) }, version);
     }
     let stripped = trim_end(line);
-    let version = request_version(stripped);
-    let target_end = if version.is_some() { stripped.len() - " HTTP/1.1".len() } else { stripped.len() };
-    let method_end = memchr::memchr(b' ', line).unwrap_or(target_end).min(target_end);
+    let told = version_at_end(stripped).map(|at| (at, version(&stripped[at..])));
+    let (target_end, version) = match told.filter(|told| whole || told.1 != Version::Other) {
+        Some(told) => told,
+        None if whole => (stripped.len(), Version::Http09),
+        None => (stripped.len(), Version::default()),
+    };
+    let method_end = line.iter().position(|&b| is_blank(b)).unwrap_or(target_end).min(target_end);
     let target = trimmed(text, method_end, target_end);
-    (StartLine::Request { method: Span::of(0, method_end), target }, version.unwrap_or_default())
+    (StartLine::Request { method: Span::of(0, method_end), target }, version)
 }
 
 /// A whole head of any kind: by the grammar where it follows it, else split, which is named.
@@ -335,13 +396,40 @@ pub(crate) fn read(text: &[u8], limits: &Limits) -> Head {
         return head;
     }
     let mut head = split(text, false, limits);
-    // Too many lines and folds are named for themselves; everything else that httparse refuses is malformed.
-    let mut named = Vec::new();
-    head.facts.anomalies.append_to(&mut named);
-    if !named.contains(&Anomaly::ObsFold) && !named.contains(&Anomaly::TooManyLines) {
+    if is_malformed(&head) || head.facts.anomalies == Anomalies::default() {
         head.facts.anomalies.add(Anomaly::MalformedHead);
     }
     head
+}
+
+/// There is more in it against the grammar than what is named for itself: folds, the version, whitespace before colons,
+/// bare CR and LF, the number of lines.
+fn is_malformed(head: &Head) -> bool {
+    let is_control = |b: &u8| b.is_ascii_control() && !matches!(b, b'\t' | b'\r' | b'\n');
+    let start = match head.start {
+        // A request-line alone is a request of HTTP/0.9.
+        StartLine::Request { target, .. } if head.version == Version::Http09 => {
+            !head.lines.is_empty() || target.get(&head.text).iter().any(is_control)
+        }
+        StartLine::Request { target, .. } => {
+            let line = head.text.split(|&b| b == b'\n').next().unwrap_or(&[]);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            target.len == 0 || line.split(|&b| b == b' ').count() != 3 || line.iter().any(is_control)
+        }
+        StartLine::Status { reason, .. } => reason.get(&head.text).iter().any(is_control),
+    };
+    start
+        || head.lines.iter().any(|line| {
+            let name = line.name.get(&head.text);
+            let blanks = name.iter().rev().take_while(|&&b| matches!(b, b' ' | b'\t')).count();
+            let name = &name[..name.len() - blanks];
+            // Without a colon the value stands at the end of the name.
+            let colon = line.value.start != line.name.start + line.name.len;
+            !colon
+                || name.is_empty()
+                || !name.iter().all(|&b| is_token(b))
+                || line.value.get(&head.text).iter().any(is_control)
+        })
 }
 
 /// Appends trailer field lines (RFC 9112, 7.1.2), which end with an empty line, to a message's text.
@@ -350,20 +438,33 @@ pub(crate) fn read_trailers(
     text: &mut Vec<u8>,
     trailers: &mut Vec<Line>,
     limits: &Limits,
-) -> Facts {
+) -> Anomalies {
     let base = text.len();
+    let before = trailers.len();
     text.extend_from_slice(section);
     let mut facts = Facts::default();
     let mut at = base;
     while let Some(lf) = memchr::memchr(b'\n', &text[at..]) {
         let next = at + lf + 1;
         let end = if lf > 0 && text[next - 2] == b'\r' { next - 2 } else { next - 1 };
-        if end == at || !field_line(text, at, end, trailers, &mut facts, limits) {
+        if end == next - 1 {
+            facts.anomalies.add(Anomaly::BareLf);
+        }
+        if end == at {
             break;
         }
+        field_line(text, at, end, trailers, &mut facts);
         at = next;
     }
-    facts
+    let mut framing = Facts::default();
+    for line in trailers.iter().skip(before) {
+        framing.note_any(line.name.get(text), line.value.get(text));
+    }
+    if framing.frames() {
+        facts.anomalies.add(Anomaly::TrailerFraming);
+    }
+    keep_limit(trailers, before, &mut facts, limits);
+    facts.anomalies
 }
 
 #[cfg(test)]

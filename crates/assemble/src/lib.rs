@@ -13,7 +13,7 @@
 //!   step ([`Shed`]) and named on the records.
 //! - Nothing panics and nothing grows without bound, whatever the bytes: see [`Limits`].
 //!
-//! Not here: TLS, and what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
+//! Not here: what is inside tunnels. A connection that speaks neither HTTP/1 nor HTTP/2 is counted and ignored.
 #![forbid(unsafe_code)]
 
 mod chunked;
@@ -24,10 +24,12 @@ mod feed;
 mod forgotten;
 mod framing;
 mod head;
+mod held;
 #[doc(hidden)]
 pub mod hpack;
 mod http2;
 mod limits;
+mod long;
 mod messages;
 mod packet;
 mod pairing;
@@ -35,22 +37,27 @@ mod peers;
 mod proof;
 mod run;
 mod shed;
+mod skip;
 mod stream;
 mod table;
+mod tls;
 mod twins;
 mod weight;
 
 use headtrail_record::event::{CloseReason, ConnectionId, Event, Resync, Segment, flags};
 use headtrail_record::transaction::RawTransaction;
+use headtrail_tls::KeyLog;
 
 pub use crate::counters::{Counters, Messages};
 pub use crate::limits::Limits;
 pub use crate::shed::Shed;
+pub use crate::tls::Counts as TlsCounts;
 
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::early::{Early, Kept};
 use crate::forgotten::Forgotten;
+use crate::long::Due;
 use crate::peers::Peers;
 use crate::table::Table;
 use crate::twins::Twins;
@@ -62,6 +69,7 @@ struct Shared {
     twins: Twins,
     peers: Peers,
     resyncs: Vec<Resync>,
+    keys: Option<KeyLog>,
     now_ns: u64,
 }
 
@@ -73,6 +81,7 @@ impl Shared {
             twins: &mut self.twins,
             peers: &mut self.peers,
             resyncs: &mut self.resyncs,
+            keys: self.keys.as_ref(),
             now_ns: self.now_ns,
             out,
         }
@@ -87,6 +96,7 @@ pub struct Assembler {
     forgotten: Forgotten,
     /// Connections that wait for time to pass.
     waiting: Vec<ConnectionId>,
+    due: Due,
     /// What the connections weigh.
     weight: usize,
 }
@@ -102,6 +112,7 @@ impl Assembler {
             twins: Twins::new(),
             peers,
             resyncs: Vec::new(),
+            keys: None,
             now_ns: 0,
         };
         Self {
@@ -110,12 +121,24 @@ impl Assembler {
             early: Early::new(),
             forgotten: Forgotten::default(),
             waiting: Vec::new(),
+            due: Due::default(),
             weight: 0,
         }
     }
 
+    /// From now on connections that speak TLS are told apart, and decrypted with the keys that are put here before
+    /// their handshakes come.
+    pub fn tls_keys(&mut self) -> &mut KeyLog {
+        self.shared.keys.get_or_insert_default()
+    }
+
     /// Takes one event; transactions that it completes are handed to `out` at once.
     pub fn event(&mut self, event: &Event<'_>, out: &mut impl FnMut(RawTransaction)) {
+        if let Some(time_ns) = event.time_ns()
+            && self.due.is_due(time_ns)
+        {
+            self.tell_due(time_ns, out);
+        }
         self.take(event, out);
         self.keep_limit(out);
     }
@@ -147,10 +170,11 @@ impl Assembler {
         }
     }
 
-    /// Time has passed: names holes that are too old, ends probations, gives up early segments and idle
-    /// connections. Once in 100 ms is enough. `now_ns`: nanoseconds since the Unix epoch.
+    /// Time has passed: tells starts of long calls, names holes that are too old, ends probations, gives up early segments
+    /// and idle connections. Once in 100 ms is enough. `now_ns`: nanoseconds since the Unix epoch.
     pub fn tick(&mut self, now_ns: u64, out: &mut impl FnMut(RawTransaction)) {
         self.shared.now_ns = now_ns;
+        self.tell_due(now_ns, out);
         for id in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.table.get(id) else { continue };
             let before = connection.weighed;
@@ -171,6 +195,9 @@ impl Assembler {
                 break;
             }
             let id = oldest.id;
+            if self.spare(id, now_ns) {
+                continue;
+            }
             self.shared.counters.idle_connections += 1;
             self.close(id, now_ns, CloseReason::Evicted, out);
         }
@@ -226,6 +253,7 @@ impl Assembler {
             + self.forgotten.weight()
             + self.shared.twins.weight()
             + self.shared.peers.weight()
+            + self.due.weight()
             + weight::vector::<ConnectionId>(self.waiting.capacity())
             + weight::vector::<Resync>(self.shared.resyncs.capacity())
     }
@@ -262,6 +290,8 @@ impl Assembler {
         let weight = connection.weight();
         self.weight = self.weight - connection.weighed + weight;
         connection.weighed = weight;
+        connection.spared = 0;
+        Self::note_due(&mut self.due, connection, &self.shared.limits, self.shared.now_ns);
         if !connection.attended && connection.waits() {
             connection.attended = true;
             self.waiting.push(id);
@@ -272,6 +302,9 @@ impl Assembler {
                 self.waiting.sort_unstable();
                 self.waiting.dedup();
             }
+        }
+        if self.due.len() > 2 * self.shared.limits.connections_max {
+            self.prune_due();
         }
         true
     }

@@ -40,7 +40,9 @@ pub struct Limits {
     pub twin_window_ns: u64,
     /// Most hints to the capturing side that wait to be taken; further ones are dropped.
     pub resyncs_max: usize,
-    /// Silence after which a connection is given up, nanoseconds.
+    /// Age at which an exchange that is open is a long call, nanoseconds: its start is told, and its end later.
+    pub long_call_ns: u64,
+    /// Silence after which a connection is given up, nanoseconds; with a long call it is spared some times.
     pub idle_ns_max: u64,
 }
 
@@ -67,6 +69,7 @@ impl Default for Limits {
             twins_max: 65_536,
             twin_window_ns: 2 * SECOND_NS,
             resyncs_max: 65_536,
+            long_call_ns: 10 * SECOND_NS,
             idle_ns_max: 3600 * SECOND_NS,
         }
     }

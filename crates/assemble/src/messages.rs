@@ -3,23 +3,22 @@
 use headtrail_record::event::Direction;
 use headtrail_record::packet::endpoints;
 use headtrail_record::transaction::{
-    Anomaly, IncompleteReason, Message, RawTransaction, Role, Side, StartLine,
+    Anomaly, IncompleteReason, Message, Phase, RawTransaction, Role, Side, StartLine,
 };
 
 use crate::chunked::Walk;
 use crate::connection::{Connection, Context};
 use crate::feed::Came;
-use crate::framing::{Body, request_body, response_body};
+use crate::framing::{Body, Facts, request_body, response_body};
 use crate::head::{self, Head, Kind};
 use crate::http2;
-use crate::packet;
 use crate::pairing::{Exchange, Target};
 use crate::proof::Turn;
 use crate::run::{Begin, distance};
 use crate::stream::State;
 use crate::weight::{self, EXCHANGE_BYTES};
 
-const SWITCHING_PROTOCOLS: u16 = 101;
+pub(crate) const SWITCHING_PROTOCOLS: u16 = 101;
 
 impl Connection {
     pub(crate) fn side(&self, direction: Direction) -> Side {
@@ -96,8 +95,7 @@ impl Connection {
     }
 
     pub(crate) fn exchange(&mut self, requests: Direction) -> Box<Exchange> {
-        let number = self.number;
-        self.number = self.number.wrapping_add(1);
+        let number = self.next_number();
         self.queue_bytes += EXCHANGE_BYTES;
         Box::new(Exchange {
             tx: RawTransaction {
@@ -117,15 +115,25 @@ impl Connection {
                 anomalies: Vec::new(),
                 stream: None,
                 reset: None,
+                tls: None,
+                phase: Phase::Whole,
+                close: None,
             },
             request_done: false,
             response_done: false,
             acknowledgement: None,
             barrier: None,
             probation: None,
+            told_by_twin: false,
             head: false,
             connect: false,
         })
+    }
+
+    pub(crate) fn next_number(&mut self) -> u32 {
+        let number = self.number;
+        self.number = self.number.wrapping_add(1);
+        number
     }
 
     fn begin_request(
@@ -224,6 +232,9 @@ impl Connection {
             self.choose(direction, &begin, cx);
         }
         let acknowledgement = begin.acknowledgement;
+        if !interim {
+            self.begun_acknowledges = acknowledgement;
+        }
         if let Some(acknowledgement) = acknowledgement {
             self.was_received(direction.reverse(), acknowledgement, Some(begin.first_ns), cx);
         }
@@ -253,6 +264,9 @@ impl Connection {
             self.last_response_acknowledges = acknowledgement;
         }
         cx.counters.started.responses += 1;
+        if came == Came::Whole && !matches!(body, Body::None | Body::Length(0)) {
+            self.tell_event_stream(cx);
+        }
         self.after_head(direction, body, came, time_ns, cx);
     }
 
@@ -328,6 +342,9 @@ impl Connection {
                     exchange.mark(self.why_joined(), Side::Request, None);
                 } else if let Some(reason) = self.response_gap.or(barrier) {
                     exchange.mark(reason, Side::Request, None);
+                } else if self.streams[requests.index()].refused && self.first_request.is_none() {
+                    // It answers bytes that are no request.
+                    exchange.note(Anomaly::StrayBytes);
                 } else if begin.acknowledgement.is_some() && self.hides_requests(begin.acknowledgement) {
                     // The sender had received more of the requests than was seen.
                     exchange.mark(IncompleteReason::Gap, Side::Request, None);
@@ -382,11 +399,12 @@ impl Connection {
             headers: begin.headers,
             segments: begin.segments,
             frame: begin.frame,
-            sequence: begin.sequence,
+            sequence: begin.wire,
             first_ns: begin.first_ns,
             last_ns: begin.first_ns,
         };
         self.queue_bytes += weight::message(&message);
+        self.look_again(message.first_ns);
         message
     }
 
@@ -402,15 +420,27 @@ impl Connection {
         let side = self.side(direction);
         let reason = match came {
             Came::Whole => return self.set_body(direction, body, time_ns, cx),
-            Came::Truncated => {
-                self.streams[direction.index()].after_skip = Some(body);
-                IncompleteReason::Truncated
-            }
+            Came::Truncated => IncompleteReason::Truncated,
             Came::Cut(reason) => reason,
         };
         if let Some(exchange) = self.in_progress(direction) {
             exchange.mark(reason, side, Some(at));
         }
+    }
+
+    /// The body behind a head that was longer than the limit, by what all of its lines say.
+    pub(crate) fn body_behind(&mut self, direction: Direction, mut facts: Facts) -> Body {
+        self.streams[direction.index()].ambiguous = facts.is_ambiguous();
+        let side = self.side(direction);
+        let Some(exchange) = self.in_progress(direction) else { return Body::None };
+        let status = exchange.tx.response.as_ref().and_then(Message::status).unwrap_or_default();
+        let body = match side {
+            Side::Request => request_body(&mut facts),
+            Side::Response => response_body(&mut facts, status, exchange.head),
+        };
+        let none = if side == Side::Request { exchange.connect } else { opens_tunnel(exchange, status) };
+        facts.anomalies.append_to(&mut exchange.tx.anomalies);
+        if none { Body::None } else { body }
     }
 
     /// A head has ended; its body follows.
@@ -438,11 +468,12 @@ impl Connection {
         let stream = &mut self.streams[direction.index()];
         stream.state = State::Boundary;
         stream.partial = None;
-        stream.after_skip = None;
+        stream.skip = None;
         stream.hint_due = true;
         let octets = stream.octets.take();
         let end = stream.next;
         let differs = std::mem::take(&mut stream.overlap_differs);
+        let acknowledged = self.begun_acknowledges;
         let Some(exchange) = self.in_progress(direction) else { return };
         if differs {
             exchange.note(Anomaly::OverlapDiffers);
@@ -461,7 +492,6 @@ impl Connection {
             Side::Response => {
                 exchange.response_done = true;
                 let status = message.status().unwrap_or_default();
-                let acknowledged = packet::acknowledgement(message.headers.as_slice());
                 let (tunnel, connect) = (opens_tunnel(exchange, status), exchange.connect);
                 let whole = exchange.tx.incomplete.iter().all(|i| i.side != Side::Response);
                 self.turn = acknowledged.filter(|_| whole).map(|acknowledged| Turn { end, acknowledged });
@@ -516,6 +546,10 @@ impl Connection {
             stream.held = None;
             stream.partial = None;
             stream.candidate = None;
+        }
+        let exchange = self.orphan.take().or_else(|| self.queue.pop_front_if(|e| e.probation.is_none()));
+        if let Some(exchange) = exchange {
+            self.begin_tunnel(exchange, cx);
         }
         if let Some(front) = self.queue.front_mut() {
             front.request_done = true;
@@ -655,10 +689,31 @@ impl Connection {
     }
 
     pub(crate) fn emit(&mut self, exchange: Box<Exchange>, cx: &mut Context<'_>) {
+        let told_by_twin = exchange.told_by_twin;
         let mut tx = exchange.tx;
         let bytes = EXCHANGE_BYTES + weight::messages(&tx);
         debug_assert!(bytes <= self.queue_bytes, "gives out {bytes} bytes of {}", self.queue_bytes);
         self.queue_bytes = self.queue_bytes.saturating_sub(bytes);
+        self.name_owners(&mut tx, cx);
+        let mut twin = cx.twins.is_twin(&tx, cx.limits, cx.now_ns);
+        if tx.phase != Phase::Whole {
+            twin = told_by_twin;
+            tx.close = self.closing;
+        }
+        let (request, response) = (tx.request.is_some(), tx.response.is_some());
+        if twin {
+            cx.counters.dropped_twin.add(request, response);
+            return;
+        }
+        cx.counters.given.add(request, response);
+        cx.counters.transactions += 1;
+        cx.counters.incomplete += u64::from(!tx.incomplete.is_empty());
+        (cx.out)(tx);
+    }
+
+    /// Notes what is known of the connection, and who owns its ends.
+    pub(crate) fn name_owners(&mut self, tx: &mut RawTransaction, cx: &Context<'_>) {
+        tx.tls = self.tls_facts.clone();
         tx.process = self.process;
         if tx.role == Role::Server {
             if self.peer.is_none() && self.peer_generation != cx.peers.generation() {
@@ -667,15 +722,6 @@ impl Connection {
             }
             tx.peer_process = self.peer;
         }
-        let (request, response) = (tx.request.is_some(), tx.response.is_some());
-        if cx.twins.is_twin(&tx, cx.limits, cx.now_ns) {
-            cx.counters.dropped_twin.add(request, response);
-            return;
-        }
-        cx.counters.given.add(request, response);
-        cx.counters.transactions += 1;
-        cx.counters.incomplete += u64::from(!tx.incomplete.is_empty());
-        (cx.out)(tx);
     }
 }
 

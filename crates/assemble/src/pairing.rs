@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     pub(crate) barrier: Option<IncompleteReason>,
     /// The pair may be a wrong one until something confirms it; since when, nanoseconds.
     pub(crate) probation: Option<u64>,
+    /// Its start was told as seen at the other end, and so will its end be.
+    pub(crate) told_by_twin: bool,
     /// The request's method is HEAD.
     pub(crate) head: bool,
     /// The request's method is CONNECT.
@@ -112,6 +114,8 @@ impl Connection {
         !stream.synced
             || stream.gap.is_some()
             || stream.state == State::Lost
+            // What is taken for a body of unknown length may hold requests.
+            || stream.may_be_body()
             || distance(seen, acknowledged) > 0
     }
 

@@ -25,7 +25,6 @@ use crate::connection::{Connection, Context};
 use crate::framing::{Body, request_body};
 use crate::head::{self, Kind};
 use crate::limits::Limits;
-use crate::packet;
 use crate::run::{Piece, Run, distance};
 use crate::stream::State;
 use crate::weight::{self, ALLOCATION_BYTES};
@@ -117,7 +116,7 @@ impl Connection {
         requests.synced
             && requests.held.is_none()
             && requests.acknowledges == Some(run.sequence)
-            && packet::acknowledgement(run.headers) == Some(seen)
+            && run.acknowledgement() == Some(seen)
     }
 
     /// Keeps bytes of requests that may turn out to be a message; false where they cannot.
@@ -142,7 +141,7 @@ impl Connection {
         }
         self.drop_candidate(direction, cx);
         let responses = &self.streams[direction.reverse().index()];
-        let acknowledged = packet::acknowledgement(run.headers);
+        let acknowledged = run.acknowledgement();
         let Some(turn) = self.turn else { return false };
         let quiet = !self.pipelined
             && turn.acknowledged == run.sequence
@@ -176,7 +175,7 @@ impl Connection {
             return;
         }
         let answers = run.sequence == candidate.answer
-            && packet::acknowledgement(run.headers) == Some(candidate.end)
+            && run.acknowledgement() == Some(candidate.end)
             && matches!(head::kind(run.bytes), Kind::Response | Kind::Undecided)
             && candidate.is_one_request(cx.limits);
         if !answers {

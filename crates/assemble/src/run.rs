@@ -9,6 +9,15 @@ pub(crate) fn distance(from: u32, to: u32) -> i64 {
     i64::from(to.wrapping_sub(from) as i32)
 }
 
+/// Of plaintext of TLS, whose bytes are numbered as if there were no TLS: what the packet's headers would say then.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
+    /// How much of the other direction's plaintext the packet acknowledges, where that can be told.
+    pub(crate) acknowledges: Option<u32>,
+    /// Sequence number of the record on the wire.
+    pub(crate) record: u32,
+}
+
 /// Payload bytes of one packet, of one direction.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
@@ -20,6 +29,7 @@ pub(crate) struct Run<'a> {
     pub(crate) segments: u16,
     pub(crate) flags: u16,
     pub(crate) frame: Option<u64>,
+    pub(crate) plain: Option<Plain>,
 }
 
 impl<'a> Run<'a> {
@@ -33,6 +43,22 @@ impl<'a> Run<'a> {
             segments: segment.segments,
             flags: segment.flags,
             frame: segment.frame,
+            plain: None,
+        }
+    }
+
+    /// No bytes, at a place.
+    pub(crate) fn empty(sequence: u32, time_ns: u64) -> Self {
+        Self {
+            sequence,
+            bytes: &[],
+            time_ns,
+            packet_end: sequence,
+            headers: &[],
+            segments: 1,
+            flags: 0,
+            frame: None,
+            plain: None,
         }
     }
 
@@ -60,6 +86,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What its packet acknowledges of the other direction, counted as that one's runs are.
+    pub(crate) fn acknowledgement(&self) -> Option<u32> {
+        match self.plain {
+            Some(plain) => plain.acknowledges,
+            None => packet::acknowledgement(self.headers),
+        }
+    }
+
     pub(crate) fn begin(&self) -> Begin {
         Begin {
             sequence: self.sequence,
@@ -67,7 +101,8 @@ impl<'a> Run<'a> {
             headers: HeaderBytes::new(self.headers),
             segments: self.segments,
             frame: self.frame,
-            acknowledgement: packet::acknowledgement(self.headers),
+            acknowledgement: self.acknowledgement(),
+            wire: self.plain.map_or(self.sequence, |plain| plain.record),
         }
     }
 }
@@ -81,6 +116,8 @@ pub(crate) struct Begin {
     pub(crate) segments: u16,
     pub(crate) frame: Option<u64>,
     pub(crate) acknowledgement: Option<u32>,
+    /// Sequence number on the wire: that of the record, if it was in one.
+    pub(crate) wire: u32,
 }
 
 /// A run that is held back.
@@ -93,7 +130,8 @@ pub(crate) struct Piece {
     headers: HeaderBytes,
     segments: u16,
     pub(crate) flags: u16,
-    frame: Option<u64>,
+    pub(crate) frame: Option<u64>,
+    plain: Option<Plain>,
 }
 
 impl Piece {
@@ -107,6 +145,7 @@ impl Piece {
             segments: run.segments,
             flags: run.flags,
             frame: run.frame,
+            plain: run.plain,
         }
     }
 
@@ -120,6 +159,7 @@ impl Piece {
             segments: self.segments,
             flags: self.flags,
             frame: self.frame,
+            plain: self.plain,
         }
     }
 }

@@ -104,6 +104,8 @@ impl Assembler {
         self.forgotten.shrink();
         self.waiting.retain(|&id| self.table.get(id).is_some());
         self.waiting.shrink_to_fit();
+        self.prune_due();
+        self.due.shrink();
         self.shared.counters.dropped_resyncs += self.shared.resyncs.len() as u64;
         self.shared.resyncs = Vec::new();
     }
@@ -133,11 +135,19 @@ impl Assembler {
 
 impl Connection {
     fn waits_for_order(&self) -> bool {
-        self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
+        self.tls.holds()
+            || self.resync.is_some()
+            || self.streams.iter().any(|stream| stream.held.is_some() || stream.candidate.is_some())
     }
 
     /// Holes are named gaps, and what is held back behind them is read.
     pub(crate) fn shed_order(&mut self, cx: &mut Context<'_>) {
+        if let Some(mut session) = self.tls.take() {
+            cx.counters.shed.order += u64::from(session.holds());
+            self.session_order(&mut session, cx);
+            self.keep(session);
+        }
+        self.resync = None;
         for direction in [Direction::Ingress, Direction::Egress] {
             cx.counters.shed.order += u64::from(self.streams[direction.index()].held.is_some());
             self.drop_candidate(direction, cx);
@@ -151,6 +161,7 @@ impl Connection {
     /// Gives out what is in progress. The framing goes on: what follows is told from what was given up.
     pub(crate) fn shed_transactions(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        self.shed_tunnel(cx);
         cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         // What a CONNECT begins is not known before its answer: such a connection goes whole, or stays.
         if !self.queue.iter().any(|exchange| exchange.connect) {
@@ -162,6 +173,7 @@ impl Connection {
     /// Gives out all, before the connection is given up.
     pub(crate) fn shed_all(&mut self, cx: &mut Context<'_>) {
         self.shed_sections(cx);
+        self.shed_tunnel(cx);
         cx.counters.shed.transactions += self.give_up_streams(MEMORY, cx) as u64;
         self.shed_queue(cx);
     }

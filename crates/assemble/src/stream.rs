@@ -7,10 +7,11 @@
 use headtrail_record::transaction::IncompleteReason;
 
 use crate::chunked::Walk;
-use crate::framing::Body;
+use crate::held::Held;
 use crate::limits::Limits;
 use crate::proof::Candidate;
 use crate::run::{Begin, Piece, Run, distance};
+use crate::skip::Skip;
 use crate::weight::{self, ALLOCATION_BYTES};
 
 /// What the next byte of a direction is.
@@ -77,15 +78,6 @@ pub(crate) struct Partial {
     pub(crate) begin: Option<Begin>,
 }
 
-/// Runs that lie behind a hole, in order, without overlap.
-#[derive(Default)]
-pub(crate) struct Held {
-    pub(crate) pieces: Vec<Piece>,
-    pub(crate) bytes: usize,
-    /// Time of the run that was held back first.
-    pub(crate) since_ns: u64,
-}
-
 /// One direction of a connection.
 pub(crate) struct Stream {
     /// `next` is known.
@@ -113,10 +105,12 @@ pub(crate) struct Stream {
     pub(crate) acknowledges: Option<u32>,
     /// Bytes before the next message are missing: why.
     pub(crate) gap: Option<IncompleteReason>,
-    /// The body that follows a head whose rest is skipped.
-    pub(crate) after_skip: Option<Body>,
+    /// The head whose rest is skipped; None where it is a trailer section.
+    pub(crate) skip: Option<Box<Skip>>,
     /// Packet end of the last run.
     pub(crate) packet_end: u32,
+    /// Its first bytes were no message.
+    pub(crate) refused: bool,
     /// The next message begins behind bytes that belong to none.
     pub(crate) stray: bool,
     /// Retransmitted bytes of the message in progress, or of the next, differed.
@@ -144,8 +138,9 @@ impl Stream {
             candidate: None,
             acknowledges: None,
             gap: None,
-            after_skip: None,
+            skip: None,
             packet_end: 0,
+            refused: false,
             stray: false,
             overlap_differs: false,
             ends_missing: false,
@@ -230,62 +225,28 @@ impl Stream {
 
     /// Holds a run back, without what is already held.
     pub(crate) fn hold(&mut self, run: &Run<'_>) {
-        let held =
-            self.held.get_or_insert_with(|| Box::new(Held { since_ns: run.time_ns, ..Held::default() }));
-        let mut run = *run;
-        let mut i = 0;
-        while i < held.pieces.len() && !run.bytes.is_empty() {
-            let piece = &held.pieces[i];
-            let before = distance(run.sequence, piece.sequence);
-            if before > 0 {
-                // The part before the piece is new.
-                let len = (before as usize).min(run.bytes.len());
-                let part = Run { bytes: &run.bytes[..len], ..run };
-                held.bytes += len;
-                held.pieces.insert(i, Piece::of(&part));
-                run.skip(len);
-            } else {
-                let offset = (-before) as usize;
-                let known = piece.bytes.get(offset..).unwrap_or(&[]);
-                let len = known.len().min(run.bytes.len());
-                self.overlap_differs |= known[..len] != run.bytes[..len];
-                run.skip(len);
-            }
-            i += 1;
-        }
-        if !run.bytes.is_empty() {
-            held.bytes += run.bytes.len();
-            held.pieces.push(Piece::of(&run));
-        }
+        let held = self.held.get_or_insert_with(|| Box::new(Held::since(run.time_ns)));
+        self.overlap_differs |= !held.insert(run);
     }
 
     /// More is held back than the limits allow.
     pub(crate) fn holds_too_much(&self, limits: &Limits) -> bool {
-        self.held.as_ref().is_some_and(|h| {
-            h.bytes > limits.reorder_bytes_max || h.pieces.len() > limits.reorder_segments_max
-        })
+        self.held.as_ref().is_some_and(|held| held.is_too_much(limits))
     }
 
     /// Takes the first run that is held back.
     pub(crate) fn take_held(&mut self) -> Option<Piece> {
         let held = self.held.as_mut()?;
-        if held.pieces.is_empty() {
-            self.held = None;
-            return None;
-        }
-        let piece = held.pieces.remove(0);
-        held.bytes -= piece.bytes.len();
+        let piece = held.take();
         if held.pieces.is_empty() {
             self.held = None;
         }
-        Some(piece)
+        piece
     }
 
     /// Gives back what [`Stream::take_held`] took.
     pub(crate) fn put_back(&mut self, piece: Piece, since_ns: u64) {
-        let held = self.held.get_or_insert_with(|| Box::new(Held { since_ns, ..Held::default() }));
-        held.bytes += piece.bytes.len();
-        held.pieces.insert(0, piece);
+        self.held.get_or_insert_with(|| Box::new(Held::since(since_ns))).put_back(piece);
     }
 
     /// What is held weighs so much.
@@ -293,13 +254,8 @@ impl Stream {
         let partial = self.partial.as_ref().map_or(0, |partial| {
             size_of::<Partial>() + ALLOCATION_BYTES + weight::vector::<u8>(partial.bytes.capacity())
         });
-        let held = self.held.as_ref().map_or(0, |held| {
-            size_of::<Held>()
-                + ALLOCATION_BYTES
-                + weight::vector::<Piece>(held.pieces.capacity())
-                + held.pieces.len() * ALLOCATION_BYTES
-                + held.bytes
-        });
-        partial + held + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
+        let held = self.held.as_ref().map_or(0, |held| size_of::<Held>() + ALLOCATION_BYTES + held.weight());
+        let skip = self.skip.as_ref().map_or(0, |skip| skip.weight());
+        partial + held + skip + self.candidate.as_ref().map_or(0, |candidate| candidate.weight())
     }
 }

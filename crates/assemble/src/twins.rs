@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
 use foldhash::{HashMap, HashMapExt};
-use headtrail_record::transaction::{RawTransaction, Role};
+use headtrail_record::transaction::{Phase, RawTransaction, Role};
 
 use crate::limits::Limits;
 use crate::weight;
@@ -57,7 +57,8 @@ impl Twins {
         // Trailers come later, and one end may have missed them.
         let head_bytes = request.trailers.first().map_or(request.text.len(), |line| line.name.start as usize);
         let head = request.text.get(..head_bytes);
-        let key = self.hasher.hash_one((tx.source, tx.destination, request.sequence, head));
+        let start = tx.phase == Phase::Start;
+        let key = self.hasher.hash_one((tx.source, tx.destination, request.sequence, head, start));
         let response = self.hasher.hash_one(tx.response.as_ref().map(|m| &m.text));
         let entry = Entry { role: tx.role, whole: tx.incomplete.is_empty(), response, time_ns: now_ns };
         let first = self.young.get(&key).or_else(|| self.old.get(&key));
@@ -65,7 +66,8 @@ impl Twins {
             && first.role != entry.role
             && now_ns.saturating_sub(first.time_ns) <= limits.twin_window_ns
             && (first.whole || !entry.whole)
-            && (first.response == entry.response || !entry.whole)
+            // Of a call that goes on one end may have seen more by now.
+            && (first.response == entry.response || !entry.whole || start)
         {
             return true;
         }

@@ -27,7 +27,28 @@ enum Framing {
     None,
     Length,
     Chunked,
+    /// By more than one reading; the sender's is that of RFC 9112.
+    Ambiguous(usize),
+    /// By none: the sender's reading cannot be known.
+    Unknown(usize),
 }
+
+/// Heads of [`Framing::Ambiguous`]: what comes before the number of octets, or `None` where the body is chunked, and the rest.
+const AMBIGUOUS: [(Option<&str>, &str); 6] = [
+    (None, "Content-Length: 3\r\nTransfer-Encoding: chunked"),
+    (None, "Transfer-Encoding:\r\n chunked"),
+    (None, "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+    (Some("Content-Length: "), "\r\nContent-Length: 3"),
+    (Some("Content-Length: 000"), "\r\nTransfer-Encoding : chunked"),
+    (Some("A: b\rContent-Length: 7\r\nContent-Length: "), "\nC: d"),
+];
+/// Heads of [`Framing::Unknown`].
+const UNKNOWN: [(&str, &str); 4] = [
+    ("Content-Length: +", ""),
+    ("Content-Length: ", "x"),
+    ("Transfer-Encoding: chunked, x\r\nContent-Length: ", ""),
+    ("Transfer-Encoding: \x0bchunked\r\nA: ", ""),
+];
 
 /// Pieces of a body, by their place in [`EVIL`]; each is a packet of its own.
 #[derive(Clone, Debug)]
@@ -51,16 +72,25 @@ struct Packet {
     received: usize,
 }
 
-fn body() -> impl Strategy<Value = Body> {
+fn body(hostile: bool) -> impl Strategy<Value = Body> {
+    let odd = u32::from(hostile);
     let framing = prop_oneof![
-        2 => Just(Framing::None), 1 => Just(Framing::Length), 3 => Just(Framing::Chunked)
+        4 => Just(Framing::None),
+        2 => Just(Framing::Length),
+        6 => Just(Framing::Chunked),
+        1 + 3 * odd => (0..AMBIGUOUS.len()).prop_map(move |n| if hostile { Framing::Ambiguous(n) } else { Framing::None }),
+        1 + 3 * odd => (0..UNKNOWN.len()).prop_map(move |n| if hostile { Framing::Unknown(n) } else { Framing::None }),
     ];
     (framing, vec(0..EVIL.len(), 1..6)).prop_map(|(framing, pieces)| Body { framing, pieces })
 }
 
-fn exchange(early: bool) -> impl Strategy<Value = Exchange> {
+fn exchange(early: bool, hostile: bool) -> impl Strategy<Value = Exchange> {
     let early = prop::option::weighted(if early { 0.5 } else { f64::MIN_POSITIVE }, 1usize..4);
-    (body(), body(), early).prop_map(|(request, response, early)| Exchange { request, response, early })
+    (body(hostile), body(hostile), early).prop_map(|(request, response, early)| Exchange {
+        request,
+        response,
+        early,
+    })
 }
 
 /// The packets of a message: head first, then a packet for each piece.
@@ -70,12 +100,22 @@ fn packets(start: &str, body: &Body) -> Vec<Vec<u8>> {
         Framing::None => "Content-Length: 0\r\n\r\n".into(),
         Framing::Length => format!("Content-Length: {}\r\n\r\n", whole.len()),
         Framing::Chunked => format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", whole.len()),
+        Framing::Ambiguous(n) => match AMBIGUOUS[n] {
+            (None, head) => format!("{head}\r\n\r\n{:x}\r\n", whole.len()),
+            (Some(head), rest) => format!("{head}{}{rest}\r\n\r\n", whole.len()),
+        },
+        Framing::Unknown(n) => format!("{}{}{}\r\n\r\n", UNKNOWN[n].0, whole.len(), UNKNOWN[n].1),
+    };
+    let chunked = match body.framing {
+        Framing::Chunked => true,
+        Framing::Ambiguous(n) => AMBIGUOUS[n].0.is_none(),
+        _ => false,
     };
     let mut list = vec![format!("{start}{framing}").into_bytes()];
     if !matches!(body.framing, Framing::None) {
         list.extend(body.pieces.iter().map(|&i| EVIL[i].as_bytes().to_vec()));
     }
-    if matches!(body.framing, Framing::Chunked) {
+    if chunked {
         list.push(b"\r\n0\r\n\r\n".to_vec());
     }
     list
@@ -202,7 +242,7 @@ proptest! {
 
     #[test]
     fn nothing_is_given_out_that_was_not_sent(
-        exchanges in vec(exchange(true), 1..8), depth in 1usize..4, told in any::<bool>(),
+        exchanges in vec(exchange(true, true), 1..8), depth in 1usize..4, told in any::<bool>(),
         lost in vec(prop::bool::weighted(0.15), 80..81),
     ) {
         let mut lost = lost;
@@ -214,7 +254,16 @@ proptest! {
     }
 
     #[test]
-    fn without_losses_everything_is_given_out(exchanges in vec(exchange(true), 1..8), depth in 1usize..4) {
+    fn nothing_is_given_out_that_was_not_sent_whatever_the_framing(
+        exchanges in vec(exchange(true, true), 1..8), depth in 1usize..4,
+    ) {
+        let events = events(&conversation(&exchanges, depth), &[], false);
+        let wrong = invented(&run(&events), exchanges.len());
+        prop_assert!(wrong.is_none(), "{wrong:?}\n{}", trace(&events));
+    }
+
+    #[test]
+    fn without_losses_everything_is_given_out(exchanges in vec(exchange(true, false), 1..8), depth in 1usize..4) {
         let out = run(&events(&conversation(&exchanges, depth), &[], false));
         prop_assert_eq!(out.len(), exchanges.len());
         prop_assert!(out.iter().all(|t| t.incomplete.is_empty() && t.anomalies.is_empty()));
@@ -226,7 +275,8 @@ proptest! {
 fn the_place_is_found_again_on_ordinary_connections() {
     const AFTER: usize = 12;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let strategy = (vec(exchange(false), 4 + AFTER..5 + AFTER), any::<usize>(), 1usize..6, any::<bool>());
+    let strategy =
+        (vec(exchange(false, false), 4 + AFTER..5 + AFTER), any::<usize>(), 1usize..6, any::<bool>());
     let (mut whole, mut all) = (0, 0);
     for _ in 0..300 {
         let (exchanges, at, count, told) = strategy.new_tree(&mut runner).unwrap().current();

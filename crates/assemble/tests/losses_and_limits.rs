@@ -188,7 +188,8 @@ fn a_chunked_body_in_one_packet_may_be_passed_over_untold() {
 #[test]
 fn raw_mode_tells_where_the_next_message_begins() {
     let mut talk = Talk::raw();
-    let hint = |direction, sequence| Resync { connection: ConnectionId(1), direction, sequence };
+    let hint =
+        |direction, sequence| Resync { connection: ConnectionId(1), direction, sequence, frames: false };
     talk.request(GET);
     assert_eq!(talk.resyncs(), [hint(REQUESTS, BASES[0] + GET.len() as u32)]);
     talk.response(OK_HEAD);

@@ -104,6 +104,11 @@ fn nasty(feed: &mut Feed, connection: u64, kind: u64) {
             feed.send(connection, REQUESTS, 0, GET);
             feed.send(connection, RESPONSES, 0, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n");
         }
+        // A tunnel.
+        7 => {
+            feed.send(connection, REQUESTS, 0, GET);
+            feed.send(connection, RESPONSES, 0, b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+        }
         // Nothing but its existence.
         _ => feed.send(connection, REQUESTS, 0, b"\r\n"),
     }
@@ -112,11 +117,11 @@ fn nasty(feed: &mut Feed, connection: u64, kind: u64) {
 #[test]
 fn what_counts_as_held_is_what_the_heap_says() {
     let _alone = ONE_AT_A_TIME.lock();
-    for kind in 0..=8 {
+    for kind in 0..=9 {
         let before = HEAP_BYTES.load(Ordering::Relaxed);
         let mut feed = Feed::new(Limits { held_bytes_max: usize::MAX, ..Limits::default() });
         for connection in 0..10_000 {
-            nasty(&mut feed, connection, if kind == 8 { connection % 8 } else { kind });
+            nasty(&mut feed, connection, if kind == 9 { connection % 9 } else { kind });
         }
         let heap = HEAP_BYTES.load(Ordering::Relaxed) - before;
         let held = feed.assembler.held_bytes();
@@ -156,7 +161,7 @@ fn nothing_is_left_on_the_heap_at_the_end() {
     let before = HEAP_BYTES.load(Ordering::Relaxed);
     let mut feed = Feed::new(Limits { held_bytes_max: 300_000, ..Limits::default() });
     for connection in 0..2_000 {
-        nasty(&mut feed, connection, connection % 8);
+        nasty(&mut feed, connection, connection % 9);
         assert!(feed.assembler.held_bytes() <= 300_000);
         assert_balance(&feed.assembler);
     }

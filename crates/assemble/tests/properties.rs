@@ -295,7 +295,7 @@ fn plain() -> common::script::Exchange {
 
 /// Events that look like HTTP often enough to get far.
 fn arbitrary() -> impl Strategy<Value = Owned> {
-    const PIECES: [&[u8]; 13] = [
+    const PIECES: [&[u8]; 24] = [
         b"GET / HTTP/1.1\r\n",
         b"CONNECT a HTTP/1.1\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n",
@@ -309,6 +309,17 @@ fn arbitrary() -> impl Strategy<Value = Owned> {
         b"0\r\n\r\n",
         b"A: b\r\n c\r\n",
         b"\xff\x00",
+        b"GET /\r\n",
+        b"GET\t/ HTTP/2.0\r\n",
+        b"HTTP/2.0 600 X\r\n",
+        b"HTTP/1.1 101 S\r\n\r\n",
+        b"Content-Length : 5\r\n",
+        b"Content-Length: +5\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"A: b\rContent-Length: 5\n",
+        b"1\nx\n",
+        b"0\r\nContent-Length: 5\r\n\r\n",
+        b"A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
     ];
     let piece = proptest::sample::select(&PIECES[..]);
     let bytes = vec(piece, 0..6).prop_map(|p| p.concat());

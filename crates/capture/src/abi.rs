@@ -17,6 +17,8 @@ pub const STEPS_MAX: usize = 160;
 pub const RAW_WINDOWS_MAX: usize = 17;
 /// copied in a row for one direction before user space has to say where it is
 pub const RAW_BUDGET_BYTES: usize = 524288;
+/// `HT_SEEK_BUDGET_BYTES`
+pub const SEEK_BUDGET_BYTES: usize = 8388608;
 /// scratch areas of a CPU: process, softirq, and one that was preempted
 pub const SLOTS: u32 = 3;
 /// a power of two; CPUs beyond share
@@ -36,7 +38,7 @@ pub const COUNTERS: usize = 12;
 pub mod kind {
     /// payload bytes
     pub const SEGMENT: u8 = 1;
-    /// a body that was passed over is complete
+    /// a body, or the last DATA frame of one, that was passed over is complete
     pub const BODY_END: u8 = 2;
     /// FIN of one direction
     pub const FINISHED: u8 = 3;
@@ -73,7 +75,7 @@ pub mod flag {
     pub const FRESH: u16 = 1;
     /// the kernel does not walk the framing here
     pub const RAW: u16 = 2;
-    /// a message begins at the first byte
+    /// a message, or HTTP/2 frame, begins at the first byte
     pub const START: u16 = 4;
     /// came with the listener as socket
     pub const EARLY: u16 = 8;
@@ -95,7 +97,7 @@ pub mod offset {
     pub const DIRECTION: usize = 3;
     /// enum ht_flag
     pub const FLAGS: usize = 4;
-    /// requests or final responses that begin in the payload; HT_CHUNKS: enum ht_chunk, and digits << 8
+    /// requests or final responses that begin in the payload, of HTTP/2 those that end; HT_CHUNKS: enum ht_chunk, and digits << 8
     pub const STARTS: usize = 6;
     /// socket cookie
     pub const COOKIE: usize = 8;
@@ -253,7 +255,8 @@ pub mod resync_key {
 pub mod resync {
     #![allow(missing_docs)]
     pub const SEQUENCE: usize = 0;
-    pub const RESERVED: usize = 4;
+    /// 1: the connection speaks HTTP/2
+    pub const FRAMES: usize = 4;
     /// size of the whole
     pub const BYTES: usize = 8;
 }

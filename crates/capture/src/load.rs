@@ -333,6 +333,7 @@ impl Capture {
         key[8..12].copy_from_slice(&(resync.direction.index() as u32).to_ne_bytes());
         let mut value = [0u8; 8];
         value[..4].copy_from_slice(&resync.sequence.to_ne_bytes());
+        value[4..].copy_from_slice(&u32::from(resync.frames).to_ne_bytes());
         // Where it fails the kernel goes on copying, within its budget.
         let _ = self.resyncs.update(&key, &value, MapFlags::ANY);
     }

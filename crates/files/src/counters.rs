@@ -27,11 +27,13 @@ pub enum Unread {
     SnapLength,
     /// State of a connection was forgotten because there were too many.
     ConnectionsMax,
+    /// A block of secrets is longer than the limit.
+    SecretsTooLong,
 }
 
 impl Unread {
     /// All of them, with their names in loss records and what is counted.
-    pub const ALL: [(Self, &'static str, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str, &'static str); 13] = [
         (Self::FileCut, "file_cut", "files that end early"),
         (Self::FileDamaged, "file_damaged", "files of which the rest cannot be read"),
         (Self::BlockDamaged, "block_damaged", "blocks"),
@@ -44,6 +46,7 @@ impl Unread {
         (Self::FragmentsOverlap, "fragments_overlap", "packets"),
         (Self::SnapLength, "snap_length", "payload bytes"),
         (Self::ConnectionsMax, "connections_max", "connections"),
+        (Self::SecretsTooLong, "secrets_too_long", "blocks of keys"),
     ];
 }
 

@@ -46,7 +46,7 @@ pub use crate::limits::Limits;
 use crate::flows::{Choice, Flows, Seen};
 use crate::fragments::Fragments;
 use crate::input::{Broken, Input};
-use crate::source::Source;
+use crate::source::{Found, Source};
 use crate::walk::{End, Walk};
 
 /// Why a file cannot be read at all.
@@ -145,7 +145,13 @@ impl Reader {
         self.flows.chosen
     }
 
-    /// Reads one packet; its events are handed to `give`. False: the file has ended.
+    /// Takes the lines of TLS key logs that the file has brought along since the last call. Where they stand in the file
+    /// before a packet, [`Reader::next`] comes back before that packet.
+    pub fn take_key_log(&mut self) -> Vec<u8> {
+        self.source.take_key_log()
+    }
+
+    /// Reads on, one packet at most; its events are handed to `give`. False: the file has ended.
     pub fn next(&mut self, give: &mut dyn FnMut(&Event<'_>)) -> Result<bool, Error> {
         if self.ended {
             return Ok(false);
@@ -160,14 +166,16 @@ impl Reader {
             }
             Err(Broken::Io(error)) => return Err(Error::Io(error)),
         };
-        self.counters.packets += 1;
         let facts = match facts {
-            Ok(facts) => facts,
-            Err(why) => {
+            Found::Packet(facts) => facts,
+            Found::Unread(why) => {
+                self.counters.packets += 1;
                 self.counters.count(why);
                 return Ok(true);
             }
+            Found::Secrets => return Ok(true),
         };
+        self.counters.packets += 1;
         let time_ns = facts.time_ns.unwrap_or(self.now_ns);
         // Packets may cross on the way to the file; time that passes does not go back.
         self.now_ns = self.now_ns.max(time_ns);

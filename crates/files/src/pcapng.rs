@@ -1,13 +1,13 @@
 //! Files of the format pcapng (draft-ietf-opsawg-pcapng): blocks, in sections with interfaces of their own.
 //!
-//! Known are the section header, interface description, enhanced, simple and obsolete packet blocks. All others are passed
-//! over; secrets (the Decryption Secrets Block) would be taken in `block`.
+//! Known are the section header, interface description, enhanced, simple and obsolete packet blocks, and of decryption secrets
+//! blocks those with a TLS key log. All others are passed over.
 
 use crate::bytes::Order;
 use crate::counters::{Counters, Unread};
 use crate::input::{Broken, Input, cut};
 use crate::limits::Limits;
-use crate::source::Facts;
+use crate::source::{Facts, Found};
 
 /// Type of a section header, the same in both byte orders.
 pub(crate) const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -16,9 +16,14 @@ const INTERFACE: u32 = 1;
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
+const SECRETS: u32 = 10;
+/// Type of secrets: a TLS key log.
+const TLS_KEY_LOG: u32 = 0x544c_534b;
 const OPTION_END: u16 = 0;
 const OPTION_TSRESOL: u16 = 9;
 const OPTION_TSOFFSET: u16 = 14;
+/// Most bytes of key logs that wait to be taken.
+const KEY_LOG_BYTES_MAX: usize = 16 << 20;
 /// Type and length in front, and the length behind.
 const FRAME_BYTES: u64 = 12;
 
@@ -54,6 +59,8 @@ pub(crate) struct PcapNg {
     /// The type of the next block was read, since it is the file's magic number.
     at_start: bool,
     interfaces: Vec<Interface>,
+    /// Lines of TLS key logs that nobody has taken yet.
+    pub(crate) key_log: Vec<u8>,
 }
 
 /// Where packet data lies in a block's body.
@@ -68,12 +75,14 @@ enum Block {
     Packet(Data),
     /// A packet that cannot be read, and why.
     Unread(Unread),
+    /// Secrets, which were kept.
+    Secrets,
     Other,
 }
 
 impl PcapNg {
     pub(crate) fn new() -> Self {
-        Self { order: Order::Little, at_start: true, interfaces: Vec::new() }
+        Self { order: Order::Little, at_start: true, interfaces: Vec::new(), key_log: Vec::new() }
     }
 
     /// Reads the next packet into `bytes`. A packet that cannot be read is one without bytes, and counted: the packets keep
@@ -84,16 +93,19 @@ impl PcapNg {
         limits: &Limits,
         counters: &mut Counters,
         bytes: &mut Vec<u8>,
-    ) -> Result<Option<Result<Facts, Unread>>, Broken> {
+    ) -> Result<Option<Found>, Broken> {
         loop {
             let Some((kind, len)) = self.begin(input, bytes)? else { return Ok(None) };
             if len > limits.block_bytes_max as u64 {
                 input.pass(len + 4)?;
                 if matches!(kind, PACKET | SIMPLE_PACKET | ENHANCED_PACKET) {
-                    return Ok(Some(Err(Unread::PacketTooLong)));
+                    return Ok(Some(Found::Unread(Unread::PacketTooLong)));
                 }
                 if kind == INTERFACE {
                     return Err(damaged("an interface description that is too long".to_owned()));
+                }
+                if kind == SECRETS {
+                    counters.count(Unread::SecretsTooLong);
                 }
                 continue;
             }
@@ -105,11 +117,12 @@ impl PcapNg {
             bytes.truncate(len);
             match self.block(kind, bytes, limits, counters) {
                 Block::Other => {}
-                Block::Unread(why) => return Ok(Some(Err(why))),
+                Block::Unread(why) => return Ok(Some(Found::Unread(why))),
+                Block::Secrets => return Ok(Some(Found::Secrets)),
                 Block::Packet(data) => {
                     bytes.truncate(data.at + data.captured);
                     bytes.drain(..data.at);
-                    return Ok(Some(Ok(data.facts)));
+                    return Ok(Some(Found::Packet(data.facts)));
                 }
             }
         }
@@ -176,7 +189,31 @@ impl PcapNg {
                     Err(why) => Block::Unread(why),
                 }
             }
+            SECRETS => {
+                self.secrets(body, counters);
+                Block::Secrets
+            }
             _ => Block::Other,
+        }
+    }
+
+    /// Keeps the lines of a key log. Each block holds whole ones.
+    fn secrets(&mut self, body: &[u8], counters: &mut Counters) {
+        let (Some(kind), Some(len)) = (self.order.u32(body, 0), self.order.u32(body, 4)) else {
+            return counters.count(Unread::BlockDamaged);
+        };
+        if kind != TLS_KEY_LOG {
+            return;
+        }
+        match body.get(8..).and_then(|rest| rest.get(..len as usize)) {
+            Some(_) if self.key_log.len() + len as usize > KEY_LOG_BYTES_MAX => {
+                counters.count(Unread::SecretsTooLong);
+            }
+            Some(lines) => {
+                self.key_log.extend_from_slice(lines);
+                self.key_log.push(b'\n');
+            }
+            None => counters.count(Unread::BlockDamaged),
         }
     }
 

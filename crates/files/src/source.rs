@@ -19,6 +19,16 @@ pub(crate) struct Facts {
     pub(crate) missing: usize,
 }
 
+/// What was found next in a file.
+pub(crate) enum Found {
+    /// A packet.
+    Packet(Facts),
+    /// A packet that cannot be read, and why.
+    Unread(Unread),
+    /// Secrets, which can be taken.
+    Secrets,
+}
+
 enum Format {
     Pcap(Pcap),
     PcapNg(PcapNg),
@@ -48,15 +58,19 @@ impl Source {
         Ok(format.map(|format| Self { input, format, bytes: Vec::new() }))
     }
 
-    /// The next packet: its facts, or why it cannot be read. None: that was all.
-    pub(crate) fn next(
-        &mut self,
-        limits: &Limits,
-        counters: &mut Counters,
-    ) -> Result<Option<Result<Facts, Unread>>, Broken> {
+    /// What comes next. None: that was all.
+    pub(crate) fn next(&mut self, limits: &Limits, counters: &mut Counters) -> Result<Option<Found>, Broken> {
         match &mut self.format {
-            Format::Pcap(pcap) => Ok(pcap.next(&mut self.input, limits, &mut self.bytes)?.map(Ok)),
+            Format::Pcap(pcap) => Ok(pcap.next(&mut self.input, limits, &mut self.bytes)?.map(Found::Packet)),
             Format::PcapNg(pcapng) => pcapng.next(&mut self.input, limits, counters, &mut self.bytes),
+        }
+    }
+
+    /// Takes the lines of TLS key logs that came with the file since the last call.
+    pub(crate) fn take_key_log(&mut self) -> Vec<u8> {
+        match &mut self.format {
+            Format::Pcap(_) => Vec::new(),
+            Format::PcapNg(pcapng) => std::mem::take(&mut pcapng.key_log),
         }
     }
 

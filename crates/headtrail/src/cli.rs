@@ -303,7 +303,8 @@ pub(crate) struct Watch {
     after_help = "FILTER is the language of tcpdump, all of it, and is asked of each packet as it was captured (in a tunnel: of the outermost headers; \
 behind a VLAN tag: 'vlan and port 80'). It selects whole connections: one of which any packet matches is shown from its beginning. The file is read twice for that; \
 from standard input, which cannot be read again, a connection is shown from its first packet that matches on.\n\n\
-No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records."
+No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records.\n\n\
+TLS 1.2 and 1.3 are decrypted with the secrets that one of the ends has written down (SSLKEYLOGFILE of curl and browsers), from --keylog and from the file itself."
 )]
 pub(crate) struct Read {
     /// Form of the output
@@ -312,6 +313,9 @@ pub(crate) struct Read {
     /// Show all field lines and the TCP/IP elements (text form)
     #[arg(short, long)]
     pub(crate) verbose: bool,
+    /// Secrets of TLS connections, in the form that browsers and curl write where SSLKEYLOGFILE says; those that are in a pcapng file are used as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keylog: Option<PathBuf>,
     /// A fingerprint key of the daemon; without it a key is made for this run alone
     #[arg(long, value_name = "FILE")]
     pub(crate) fingerprint_key: Option<PathBuf>,

@@ -27,8 +27,8 @@ pub(crate) fn run() -> Result<(), Failure> {
         Ok((path, _)) => println!("cgroup v2   {}", path.display()),
         Err(error) => println!("cgroup v2   {error}"),
     }
-    let features = headtrail_capture::probe().inspect_err(|_| println!("HTTP/1      off"))?;
-    println!("HTTP/1      on: request and response heads of every TCP socket of this host");
+    let features = headtrail_capture::probe().inspect_err(|_| println!("HTTP        off"))?;
+    println!("HTTP        on: HTTP/1 and HTTP/2 requests and responses of every TCP socket of this host");
     for feature in features {
         match feature.off_because {
             None => println!("{:<11} on: {}", feature.name, feature.gives),
@@ -36,9 +36,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
     }
     println!();
-    println!(
-        "not seen at this hook: TLS inside, HTTP/2, Unix sockets, sockmap redirects, forwarded traffic,"
-    );
+    println!("not seen at this hook: TLS inside, Unix sockets, sockmap redirects, forwarded traffic,");
     println!("link-layer headers (Ethernet, VLAN, ARP), packets that reach no socket");
     Ok(())
 }

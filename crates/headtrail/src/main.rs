@@ -12,6 +12,7 @@ mod export;
 mod journal_cat;
 mod keeper;
 mod key;
+mod keylog;
 mod losses;
 mod memory;
 mod metrics;

@@ -68,6 +68,11 @@ const METRICS: &[Metric] = &[
         samples: |s, each| counts(&s.connections, each),
     },
     Metric {
+        name: "headtrail_long_calls_total", kind: Counter, unit: "calls", labels: &[],
+        help: "Calls that last (streams of events, tunnels, what is open for 10 seconds) whose start was recorded. They are among the transactions when they end.",
+        samples: |s, each| each(&[], Whole(s.long_calls)),
+    },
+    Metric {
         name: "headtrail_lost_total", kind: Counter, unit: "see label what", labels: &["stage", "reason", "what"],
         help: "What is missing from the record, by where and why it was lost.",
         samples: |s, each| for lost in &s.lost {

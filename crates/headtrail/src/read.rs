@@ -16,6 +16,7 @@ use headtrail_record::record::Loss;
 use crate::cli::{self, Format};
 use crate::exit::Failure;
 use crate::key;
+use crate::keylog;
 use crate::sink::Sink;
 use crate::summary::{Lost, lost_in_assembly};
 use crate::text;
@@ -71,7 +72,10 @@ fn select(reader: &mut Reader, mut filter: PacketFilter) {
 /// Reads the file for which connections the filter wants.
 fn chosen(options: &cli::Read, mut reader: Reader, filter: PacketFilter) -> Result<Chosen, Failure> {
     select(&mut reader, filter);
-    while reader.next(&mut |_| {}).map_err(|why| failure(options, &why))? {}
+    while reader.next(&mut |_| {}).map_err(|why| failure(options, &why))? {
+        // They are taken the second time.
+        reader.take_key_log();
+    }
     Ok(reader.chosen())
 }
 
@@ -82,6 +86,13 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         Some(file) => key::from_file(file).map_err(Failure::usage)?,
         None => key::ephemeral().map_err(Failure::refused)?,
     };
+    let mut assembler = Assembler::new(Limits::default());
+    // Also without keys, to tell which connections speak TLS.
+    let keys = assembler.tls_keys();
+    let mut lines = headtrail_tls::Counts::default();
+    if let Some(file) = &options.keylog {
+        keylog::read(file, keys, &mut lines).map_err(Failure::usage)?;
+    }
     let mut reader = open_filtered(options)?;
     let mut sink = Sink::new(options.format, options.verbose, key)?;
     if options.show_secrets {
@@ -93,7 +104,6 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
     if sink.format == Format::Text && io::stdout().is_terminal() {
         text::write_titles(&mut sink.out, &sink.text);
     }
-    let mut assembler = Assembler::new(Limits::default());
     let mut ticked_ns = 0;
     while sink.failed.is_none() {
         let more = reader
@@ -101,6 +111,10 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
             .map_err(|why| failure(options, &why))?;
         if !more {
             break;
+        }
+        let own = reader.take_key_log();
+        if !own.is_empty() {
+            assembler.tls_keys().add(&own, &mut lines);
         }
         if reader.now_ns().saturating_sub(ticked_ns) >= TICK_NS {
             ticked_ns = reader.now_ns();
@@ -124,6 +138,7 @@ pub(crate) fn run(options: &cli::Read) -> Result<(), Failure> {
         "headtrail: {} packets, {} of TCP in {} connections{filtered}; {} requests and responses in pairs, {} of them not whole",
         read.packets, read.segments, read.connections, made.transactions, made.incomplete
     );
+    keylog::tell(&lines, &assembler.counters().tls);
     sink.end()
 }
 
@@ -135,8 +150,14 @@ fn tell(reader: &Reader, assembler: &Assembler, sink: &mut Sink) {
         what,
         count: reader.counters().unread(why),
     });
+    let of_tls = keylog::UNSEEN.map(|(why, reason, what)| Lost {
+        stage: "file".into(),
+        reason,
+        what,
+        count: assembler.counters().tls.unseen(why),
+    });
     let now_ns = reader.now_ns();
-    for lost in in_file.into_iter().chain(lost_in_assembly(assembler.counters())) {
+    for lost in in_file.into_iter().chain(of_tls).chain(lost_in_assembly(assembler.counters())) {
         let Lost { stage, reason, what, count } = lost;
         if count == 0 {
             continue;

@@ -14,7 +14,7 @@ use headtrail_record::json::Context;
 use headtrail_record::proto::{self, TooLarge};
 use headtrail_record::record::{Checkpoint, Kind, Lifecycle, Loss};
 use headtrail_record::redact::{Policy, Redactor};
-use headtrail_record::transaction::{RawTransaction, Role};
+use headtrail_record::transaction::{Phase, RawTransaction, Role};
 use headtrail_record::volume::{self, Verdict, Volume};
 
 use crate::keeper::Order;
@@ -38,8 +38,10 @@ pub(crate) struct Recorder {
     pub(crate) volume_counts: volume::Counts,
     pub(crate) processes: ProcessTable,
     pub(crate) refused: Refused,
-    /// Transactions that went into blocks.
+    /// Transactions that went into blocks; a long call counts when it ends.
     pub(crate) transactions: u64,
+    /// Starts of long calls that did.
+    pub(crate) long_calls: u64,
     /// Requests of this process, which are not recorded: what ships records would else make more of them, for ever.
     pub(crate) own_requests: u64,
     pid: u32,
@@ -75,6 +77,7 @@ impl Recorder {
             processes,
             refused: Refused::default(),
             transactions: 0,
+            long_calls: 0,
             own_requests: 0,
             pid: std::process::id(),
             run,
@@ -109,12 +112,16 @@ impl Recorder {
 
     /// Records a transaction, if the rules say so.
     pub(crate) fn take(&mut self, raw: RawTransaction) {
+        // A long call counts once: when it ends.
+        let start = raw.phase == Phase::Start;
         if is_request_of(self.pid, &raw) {
-            self.own_requests += 1;
+            self.own_requests += u64::from(!start);
             return;
         }
         let verdict = self.volume.decide(&raw);
-        self.volume_counts.add(verdict);
+        if !start {
+            self.volume_counts.add(verdict);
+        }
         let Verdict::Keep(rate) = verdict else { return };
         if self.no_memory {
             self.refused.no_memory += 1;
@@ -128,7 +135,8 @@ impl Recorder {
         self.record.clear();
         let context = Context { run: self.run, processes: &self.processes };
         let encoded = proto::transaction(&mut self.record, &transaction, &context);
-        self.transactions += 1;
+        self.transactions += u64::from(!start);
+        self.long_calls += u64::from(start);
         self.push(encoded, transaction.time_ns(), Kind::TRANSACTION);
     }
 

@@ -593,6 +593,7 @@ impl Daemon {
             filter: self.plan.filter_text.clone(),
             transactions: self.recorder.transactions,
             connections: protocols(&counts.assembled).map(|(name, count)| owned(name, count)).into(),
+            long_calls: self.recorder.long_calls,
             lost,
             volume_dropped: reasons
                 .iter()

@@ -29,6 +29,8 @@ pub(crate) struct Snapshot {
     pub(crate) transactions: u64,
     /// Connections that were looked into, by what they speak.
     pub(crate) connections: Vec<Count>,
+    /// Starts of long calls that were recorded.
+    pub(crate) long_calls: u64,
     /// What is missing, by where and why. Reasons that did not occur stand here with zero.
     pub(crate) lost: Vec<Lost>,
     /// What the rules for volume left out, by rule.
@@ -204,6 +206,7 @@ pub(crate) fn example() -> Snapshot {
         filter: "port 80\x1b[31m".to_owned(),
         transactions: 12_345_678,
         connections: vec![count("http/1", 20), count("http/2", 3), count("other", 0)],
+        long_calls: 17,
         lost: vec![
             lost("kernel", "ring_full", "requests", 7),
             lost("kernel", "ring_full", "responses", 1),

@@ -98,6 +98,9 @@ fn text(status: &Snapshot) -> String {
     lines.add("headtrail", &format!("{}, pid {}, up {}", status.version, status.pid, duration(up_s)));
     lines.add("watching", watched);
     lines.add("transactions", &thousands(status.transactions));
+    if status.long_calls > 0 {
+        lines.add("", &format!("{} long calls begun", thousands(status.long_calls)));
+    }
     if !status.connections.is_empty() {
         let connections: Vec<_> =
             status.connections.iter().map(|of| format!("{} {}", of.name, thousands(of.count))).collect();
@@ -236,6 +239,7 @@ mod tests {
             "headtrail     1.2.3, pid 4711, up 1 min 33 s\n",
             "watching      port 80\\x1b[31m\n",
             "transactions  12,345,678\n",
+            "              17 long calls begun\n",
             "connections   http/1 20, http/2 3, other 0\n",
             "lost          7 requests (kernel: ring_full)\n",
             "              1 responses (kernel: ring_full)\n",

@@ -31,7 +31,7 @@ pub(crate) struct Lost {
 pub(crate) fn lost_in_assembly(of: &Assembled) -> [Lost; 2] {
     let lost = |reason, what, count| Lost { stage: Cow::Borrowed("assemble"), reason, what, count };
     [
-        lost("http2_lost", "HTTP/2 connections, from a hole in their frames on", of.http2_lost),
+        lost("http2_lost", "directions of HTTP/2 in which the place was lost behind a hole", of.http2_lost),
         lost("http2_blocks_broken", "header blocks of HTTP/2", of.http2_blocks_broken),
     ]
 }
@@ -164,7 +164,7 @@ mod tests {
         let report = counts.report();
         for line in [
             "http/1 5, http/2 3, other 2,",
-            "lost 4 HTTP/2 connections, from a hole in their frames on (assemble: http2_lost)\n",
+            "lost 4 directions of HTTP/2 in which the place was lost behind a hole (assemble: http2_lost)\n",
             "lost 5 header blocks of HTTP/2 (assemble: http2_blocks_broken)\n",
         ] {
             assert!(report.contains(line), "{line}\n{report}");

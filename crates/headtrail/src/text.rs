@@ -7,12 +7,16 @@
 
 use headtrail_record::event::{Endpoint, ProcessRef};
 use headtrail_record::features::PatternKind;
-use headtrail_record::json::{Context, process_name, side_name};
+use headtrail_record::grpc::Grpc;
+use headtrail_record::json::{Context, close_name, process_name, side_name};
 use headtrail_record::packet;
 use headtrail_record::packet_text::{write_endpoint, write_packet};
 use headtrail_record::printable;
 use headtrail_record::time::{NS_PER_S, write_time_of_day};
-use headtrail_record::transaction::{Incomplete, IncompleteReason, Line, Message, Role, StartLine, Version};
+use headtrail_record::tls::Tls;
+use headtrail_record::transaction::{
+    Incomplete, IncompleteReason, Line, Message, Phase, Role, StartLine, Version,
+};
 use headtrail_record::unredacted::Shown;
 
 /// Columns of the method; the longest usual ones fill it.
@@ -85,6 +89,15 @@ impl Paint {
         }
     }
 
+    /// By status of a call of gRPC.
+    fn of_call(grpc: &Grpc) -> Self {
+        match grpc.status {
+            Some(0) => Self::Green,
+            Some(_) => Self::Red,
+            None => Self::Plain,
+        }
+    }
+
     /// By class of status; a missing one stands out as well.
     fn of_status(status: Option<u16>) -> Self {
         match status {
@@ -95,6 +108,17 @@ impl Paint {
             _ => Self::Magenta,
         }
     }
+}
+
+/// A call of gRPC: `Service/Method STATUS`, as far as it is known.
+fn call(grpc: &Grpc) -> String {
+    let part = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
+    let status = match (grpc.status_name(), grpc.status) {
+        (Some(name), _) => format!(" {name}"),
+        (None, Some(code)) => format!(" {code}"),
+        (None, None) => String::new(),
+    };
+    format!("{}/{}{status}", part(&grpc.service), part(&grpc.method))
 }
 
 /// Output with a style.
@@ -181,7 +205,12 @@ pub(crate) fn write_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Conte
     pen.put(" ");
 
     let status = facts.response.as_ref().and_then(Message::status);
-    let digits = status.map_or("---".to_owned(), |status| format!("{status:03}"));
+    let digits = match status {
+        Some(status) => format!("{status:03}"),
+        // It may still come.
+        None if facts.phase == Phase::Start => "...".to_owned(),
+        None => "---".to_owned(),
+    };
     pen.left(Paint::of_status(status), digits.as_bytes(), 3, true);
 
     let method = facts.request.as_ref().and_then(Message::method);
@@ -309,6 +338,14 @@ fn body_size(message: Option<&Message>) -> String {
 
 /// Why the record is not whole, oddities and attacks, at the end of the line.
 fn write_marks(pen: &mut Pen<'_>, t: Shown<'_>) {
+    match t.facts().phase {
+        Phase::Whole => {}
+        Phase::Start => pen.paint(Paint::Cyan, "▶ start "),
+        Phase::End { .. } => pen.paint(Paint::Cyan, "■ end "),
+    }
+    if let Some(grpc) = t.grpc() {
+        pen.paint(Paint::of_call(grpc), &format!("grpc {} ", call(grpc)));
+    }
     for entry in &t.facts().incomplete {
         pen.paint(Paint::Magenta, &format!("✂ {} ", incomplete(entry)));
     }
@@ -370,6 +407,15 @@ fn write_details(pen: &mut Pen<'_>, t: Shown<'_>, context: &Context) {
             note(pen, &[title.as_bytes(), name, pid.as_bytes(), executable.as_bytes(), cgroup.as_bytes()]);
         }
     }
+    if let Some(tls) = &facts.tls {
+        write_tls(pen, tls);
+    }
+    if let Some(grpc) = t.grpc() {
+        write_grpc(pen, grpc);
+    }
+    if let Some(close) = facts.close {
+        note(pen, &[b"ended with the connection: ", close_name(close).as_bytes()]);
+    }
     if !t.redacted().is_empty() {
         note(pen, &[b"redacted: ", t.redacted().join(", ").as_bytes()]);
     }
@@ -381,6 +427,32 @@ fn write_details(pen: &mut Pen<'_>, t: Shown<'_>, context: &Context) {
     for anomaly in &facts.anomalies {
         note(pen, &[b"anomaly: ", anomaly.name().as_bytes()]);
     }
+}
+
+fn write_tls(pen: &mut Pen<'_>, tls: &Tls) {
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let facts = [
+        ("version ", version.as_deref()),
+        ("", cipher.as_deref()),
+        ("for ", tls.sni.as_deref()),
+        ("protocol ", tls.alpn.as_deref()),
+        ("", tls.resumed.filter(|&resumed| resumed).map(|_| "resumed")),
+    ];
+    let facts: Vec<_> = facts.iter().filter_map(|(name, text)| Some(format!("{name}{}", (*text)?))).collect();
+    note(pen, &[b"TLS: ", facts.join(", ").as_bytes()]);
+}
+
+fn write_grpc(pen: &mut Pen<'_>, grpc: &Grpc) {
+    let mut text = format!("{}: {}", if grpc.web { "grpc-web" } else { "grpc" }, call(grpc));
+    if let Some(ns) = grpc.timeout_ns {
+        text.push_str(&format!(", timeout {}", duration(ns)));
+    }
+    if let Some(encoding) = &grpc.encoding {
+        text.push_str(&format!(", {encoding}"));
+    }
+    let message = grpc.message.as_deref().filter(|message| !message.is_empty());
+    let message = message.map(|message| format!(", {message}")).unwrap_or_default();
+    note(pen, &[text.as_bytes(), message.as_bytes()]);
 }
 
 fn write_features(pen: &mut Pen<'_>, t: Shown<'_>) {
@@ -422,7 +494,8 @@ fn write_message(pen: &mut Pen<'_>, mark: char, message: &Message, from: Endpoin
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
         Version::Http2 => b"HTTP/2",
-        Version::Unknown(_) => b"HTTP/?",
+        Version::Http09 => b"HTTP/0.9",
+        Version::Other | Version::Unknown(_) => b"HTTP/?",
     };
     match message.start {
         StartLine::Request { method, target } => {

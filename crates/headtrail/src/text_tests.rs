@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use headtrail_record::event::{ConnectionId, Direction, HeaderBytes};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
-use headtrail_record::transaction::{Anomaly, RawTransaction, Side, Span};
+use headtrail_record::transaction::{Anomaly, Phase, RawTransaction, Side, Span};
 
 use super::*;
 
@@ -61,6 +61,9 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 
@@ -135,6 +138,41 @@ fn what_is_missing_or_odd_is_marked() {
     let line = text(t, PLAIN);
     assert!(line.contains(" 200 -       (request not seen)"), "{line}");
     assert!(line.ends_with("✂ response:gap\n"), "{line}");
+}
+
+#[test]
+fn the_two_records_of_a_long_call_are_marked() {
+    let mut t = post();
+    t.phase = Phase::Start;
+    t.response = None;
+    let line = text(t.clone(), PLAIN);
+    assert!(line.contains(" ... POST "), "{line}");
+    assert!(line.ends_with("127.0.0.1:9080 ▶ start\n"), "{line}");
+    t.response = post().response;
+    t.phase = Phase::End { start: 0 };
+    t.close = Some(headtrail_record::event::CloseReason::Reset);
+    let lines = text(t, Style { verbose: true, ..PLAIN });
+    assert!(lines.lines().next().unwrap().ends_with("127.0.0.1:9080 ■ end"), "{lines}");
+    assert!(lines.contains("    * ended with the connection: reset\n"), "{lines}");
+}
+
+#[test]
+fn a_call_of_grpc_is_told_by_its_names() {
+    let mut t = post();
+    let lines: Lines =
+        &[(b"content-type", b"application/grpc"), (b"grpc-timeout", b"2S"), (b"grpc-encoding", b"gzip")];
+    t.request = Some(message(&[b"POST", b"/shop.v1.Cart/Add"], None, lines));
+    let answer: Lines = &[(b"grpc-status", b"14"), (b"grpc-message", b"no%1b[31mplace")];
+    t.response = Some(message(&[b""], Some(200), answer));
+    let line = text(t.clone(), PLAIN);
+    assert!(line.ends_with("127.0.0.1:9080 grpc shop.v1.Cart/Add UNAVAILABLE\n"), "{line}");
+    let lines = text(t.clone(), Style { verbose: true, ..PLAIN });
+    let told = "    * grpc: shop.v1.Cart/Add UNAVAILABLE, timeout 2.00 s, gzip, no\\x1b[31mplace\n";
+    assert!(lines.contains(told), "{lines}");
+    t.request = None;
+    t.response = Some(message(&[b""], Some(200), &[(b"Content-Type", b"application/grpc-web")]));
+    let line = text(t, PLAIN);
+    assert!(line.ends_with("127.0.0.1:9080 grpc ?/?\n"), "{line}");
 }
 
 #[test]

@@ -302,7 +302,8 @@ fn interim_responses_go_with_their_final_one() {
     assert_eq!(record["response"]["body_bytes"], 2);
 }
 
-/// After the first exchange the bytes are somebody else's, however much they look like HTTP.
+/// After the first exchange the bytes are somebody else's, however much they look like HTTP. The record of the end, which names
+/// that of the start.
 fn tunnel(request: &[u8], response: &[u8]) -> Value {
     let (up, down) = (evil(EVIL_REQUEST, 3200), evil(EVIL_RESPONSE, 3900));
     let steps = vec![
@@ -318,9 +319,18 @@ fn tunnel(request: &[u8], response: &[u8]) -> Value {
     client.read_bytes(response.len());
     client.send_pieces(up.chunks(EVIL_REQUEST.len()), Duration::ZERO);
     assert_eq!(client.read_bytes(down.len()), down);
+    assert!(recorder.wait(1), "the start is told while the tunnel is open");
     drop(client);
     server.finish();
-    recorder.finish(1).pop().unwrap()
+    let mut records = recorder.finish(2);
+    let end = records.pop().unwrap();
+    assert_eq!((&records[0]["phase"], &end["phase"]), (&json!("start"), &json!("end")));
+    assert_eq!(end["start_id"], records[0]["id"]);
+    assert_eq!(end["close"], "fin");
+    assert_eq!(end["request"]["lines"], records[0]["request"]["lines"]);
+    // What goes through is passed over in the kernel.
+    assert_eq!(end["response"]["body_bytes"], Value::Null);
+    end
 }
 
 #[test]

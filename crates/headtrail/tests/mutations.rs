@@ -173,6 +173,8 @@ fn read(file: Vec<u8>, redactor: &mut Redactor, sums: &mut Sums) {
     let mut assembler = Assembler::new(Limits { held_bytes_max: HELD_BYTES_MAX, ..Limits::default() });
     let (mut line, mut lines, mut ticked_ns) = (Vec::new(), 0u64, 0);
     let context = Context { run: 1, processes: &() };
+    // Also without keys, to tell which connections speak TLS.
+    let _ = assembler.tls_keys();
     let mut take = |raw| {
         lines += 1;
         line.clear();
@@ -183,6 +185,10 @@ fn read(file: Vec<u8>, redactor: &mut Redactor, sums: &mut Sums) {
         assert!(reader.counters().packets <= bytes / 8);
         sums.held_bytes = sums.held_bytes.max(assembler.held_bytes());
         assert!(sums.held_bytes <= HELD_BYTES_MAX);
+        let own = reader.take_key_log();
+        if !own.is_empty() {
+            assembler.tls_keys().add(&own, &mut headtrail_tls::Counts::default());
+        }
         if reader.now_ns().saturating_sub(ticked_ns) >= 100_000_000 {
             ticked_ns = reader.now_ns();
             assembler.tick(ticked_ns, &mut take);

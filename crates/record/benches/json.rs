@@ -9,7 +9,7 @@ use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes, Pr
 use headtrail_record::json::Context;
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
 use headtrail_record::transaction::{
-    Line, Message, RawTransaction, Role, Span, StartLine, Transaction, Version,
+    Line, Message, Phase, RawTransaction, Role, Span, StartLine, Transaction, Version,
 };
 use headtrail_record::{community_id, ecs, json, packet};
 
@@ -91,6 +91,9 @@ fn transaction() -> Transaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     })
 }
 

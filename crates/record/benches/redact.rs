@@ -6,7 +6,7 @@ use divan::{Bencher, black_box};
 use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes};
 use headtrail_record::packet;
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
-use headtrail_record::transaction::{Line, Message, RawTransaction, Role, Span, StartLine, Version};
+use headtrail_record::transaction::{Line, Message, Phase, RawTransaction, Role, Span, StartLine, Version};
 
 fn main() {
     divan::Divan::from_args().sample_size(16).sample_count(2000).main();
@@ -72,6 +72,9 @@ fn transaction(request: &str) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

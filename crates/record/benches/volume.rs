@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use divan::{Bencher, black_box};
 use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes};
-use headtrail_record::transaction::{Line, Message, RawTransaction, Role, Span, StartLine, Version};
+use headtrail_record::transaction::{Line, Message, Phase, RawTransaction, Role, Span, StartLine, Version};
 use headtrail_record::volume::{SampleKey, Settings, Volume};
 
 fn main() {
@@ -107,6 +107,9 @@ fn transaction() -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

@@ -12,15 +12,18 @@
 //!   not, which some stores refuse as a key, is found in the lines only.
 //! - `http.*.mime_type` is left out: the schema wants it from the body's content, not from Content-Type.
 //! - `url` is that of this leg: what the peer of this connection asked for. Behind something that ends TLS the
-//!   user's URL may differ, but that is not to be known here. So `scheme` is http unless the target says
+//!   user's URL may differ, but that is not to be known here. So `scheme` is that of this leg, http or https, unless the target says
 //!   otherwise (RFC 9112, 3.3), and `full` is made only if there is exactly one well-formed Host line.
-//! - `event.outcome` is that of the exchange: failure from status 400 on, unknown without a final response.
+//! - `event.outcome` is that of the exchange: failure from status 400 on, and of a call of gRPC with any status but OK;
+//!   unknown without a final response.
+//! - `rpc` is that of OpenTelemetry's conventions since they are stable (1.45), where `rpc.method` holds the service, too.
 
 use crate::community_id;
 use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
+use crate::grpc::Grpc;
 use crate::json::{
-    Context, process_name, push_reset, push_unredacted, push_volume, side_name, write_connection_id,
+    Context, process_name, push_end, push_unredacted, push_volume, side_name, write_connection_id,
     write_transaction_id,
 };
 use crate::json_features::push_features;
@@ -29,7 +32,7 @@ use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_ip, push_list, push_number, push_str,
     push_string, push_time,
 };
-use crate::transaction::{Line, Message, Process, RawTransaction, Role, StartLine, Transaction};
+use crate::transaction::{Line, Message, Phase, Process, RawTransaction, Role, StartLine, Transaction};
 use crate::unredacted::{Shown, Unredacted};
 
 pub use crate::ecs_records::{
@@ -62,13 +65,17 @@ fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     push_event(out, t, context);
     push_network(out, facts);
     push_http(out, facts);
+    push_tls(out, facts);
     if let Some(request) = &facts.request {
-        push_url(out, request);
+        push_url(out, request, if facts.tls.is_some() { "https" } else { "http" });
         if let Some(agent) = first_value(request, b"user-agent") {
             out.extend_from_slice(b",\"user_agent\":{\"original\":");
             push_string(out, agent, Charset::of_message(request));
             out.push(b'}');
         }
+    }
+    if let Some(grpc) = t.grpc() {
+        push_rpc(out, grpc);
     }
     push_process(out, facts.process.as_ref(), context);
     push_headtrail(out, t, context);
@@ -92,9 +99,12 @@ pub(crate) fn push_head(out: &mut Vec<u8>, time_ns: u64, dataset: &str) {
 /// access for both, protocol for network.
 fn push_event(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
-    out.extend_from_slice(
-        b",\"category\":[\"network\",\"web\"],\"type\":[\"access\",\"protocol\"],\"id\":\"",
-    );
+    out.extend_from_slice(b",\"category\":[\"network\",\"web\"],\"type\":[\"access\",\"protocol\"");
+    out.extend_from_slice(match facts.phase {
+        Phase::Whole => b"],\"id\":\"",
+        Phase::Start => b",\"start\"],\"id\":\"",
+        Phase::End { .. } => b",\"end\"],\"id\":\"",
+    });
     write_transaction_id(out, context.run, facts);
     out.extend_from_slice(b"\",\"start\":");
     push_time(out, t.time_ns());
@@ -107,10 +117,11 @@ fn push_event(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     out.extend_from_slice(b",\"outcome\":");
     push_str(
         out,
-        match facts.response.as_ref().and_then(Message::status) {
-            Some(status) if status < 400 => "success",
-            Some(_) => "failure",
-            None => "unknown",
+        match (facts.response.as_ref().and_then(Message::status), t.grpc().and_then(|grpc| grpc.status)) {
+            (_, Some(1..)) => "failure",
+            (Some(status), _) if status < 400 => "success",
+            (Some(_), _) => "failure",
+            (None, _) => "unknown",
         },
     );
     out.push(b'}');
@@ -174,6 +185,35 @@ fn push_http(out: &mut Vec<u8>, facts: &RawTransaction) {
         out.extend_from_slice(b",\"response\":{\"status_code\":");
         push_number(out, response.status().unwrap_or_default());
         push_body_and_headers(out, response, Charset::of_message(response));
+    }
+    out.push(b'}');
+}
+
+/// Appends `tls`. The schema has no place for JA4 fingerprints: see [`push_headtrail`].
+fn push_tls(out: &mut Vec<u8>, facts: &RawTransaction) {
+    let Some(tls) = &facts.tls else { return };
+    let (version, cipher) = (tls.version_name(), tls.cipher_name());
+    let members = [
+        ("version", version.as_deref()),
+        ("version_protocol", tls.protocol_name()),
+        ("cipher", cipher.as_deref()),
+        ("next_protocol", tls.alpn.as_deref()),
+    ];
+    out.extend_from_slice(b",\"tls\":{\"established\":true");
+    for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+        out.push(b',');
+        push_str(out, name);
+        out.push(b':');
+        push_str(out, value);
+    }
+    if let Some(resumed) = tls.resumed {
+        out.extend_from_slice(b",\"resumed\":");
+        push_bool(out, resumed);
+    }
+    if let Some(name) = &tls.sni {
+        out.extend_from_slice(b",\"client\":{\"server_name\":");
+        push_str(out, name);
+        out.push(b'}');
     }
     out.push(b'}');
 }
@@ -275,10 +315,16 @@ fn push_headtrail(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     write_connection_id(out, context.run, facts.connection);
     out.extend_from_slice(b"\",\"role\":");
     push_str(out, &facts.role.name());
-    out.extend_from_slice(b",\"phase\":\"whole\"");
+    out.extend_from_slice(b",\"phase\":");
+    push_str(out, facts.phase.name());
     if let Some(stream) = facts.stream {
         out.extend_from_slice(b",\"stream\":");
         push_number(out, stream);
+    }
+    if let Some(ja4) = facts.tls.as_ref().and_then(|tls| tls.ja4.as_ref()) {
+        out.extend_from_slice(b",\"tls\":{\"ja4\":");
+        push_str(out, ja4);
+        out.push(b'}');
     }
     if let Some(request) = &facts.request {
         out.extend_from_slice(b",\"request\":");
@@ -328,10 +374,56 @@ fn push_headtrail(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
         out.extend_from_slice(b",\"anomalies\":");
         push_list(out, facts.anomalies.iter().map(|a| a.name()));
     }
-    if let Some(reset) = &facts.reset {
-        push_reset(out, reset);
+    push_end(out, facts, context);
+    if let Some(grpc) = t.grpc() {
+        push_grpc(out, grpc);
     }
     push_volume(out, t);
+    out.push(b'}');
+}
+
+/// Appends a call of gRPC as the conventions have it.
+fn push_rpc(out: &mut Vec<u8>, grpc: &Grpc) {
+    out.extend_from_slice(b",\"rpc\":{\"system\":{\"name\":\"grpc\"}");
+    if let (Some(service), Some(method)) = (&grpc.service, &grpc.method) {
+        out.extend_from_slice(b",\"method\":");
+        push_str(out, &format!("{service}/{method}"));
+    }
+    if let Some(status) = grpc.status {
+        out.extend_from_slice(b",\"response\":{\"status_code\":");
+        match grpc.status_name() {
+            Some(name) => push_str(out, name),
+            None => push_str(out, &status.to_string()),
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// Appends what the conventions lack of it.
+fn push_grpc(out: &mut Vec<u8>, grpc: &Grpc) {
+    out.extend_from_slice(b",\"grpc\":{\"web\":");
+    push_bool(out, grpc.web);
+    let texts: [(&[u8], &Option<String>); 4] = [
+        (b",\"service\":", &grpc.service),
+        (b",\"method\":", &grpc.method),
+        (b",\"message\":", &grpc.message),
+        (b",\"encoding\":", &grpc.encoding),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            out.extend_from_slice(name);
+            push_str(out, text);
+        }
+    }
+    let numbers: [(&[u8], Option<u64>); 2] =
+        [(b",\"status\":", grpc.status.map(u64::from)), (b",\"timeout_ns\":", grpc.timeout_ns)];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            out.extend_from_slice(name);
+            push_number(out, number);
+        }
+    }
     out.push(b'}');
 }
 

@@ -68,14 +68,20 @@ fn a_full_transaction_reads_as_documented() {
             },
         },
         "url": {
-            "original": "/api/example?a=1", "scheme": "http", "domain": "localhost", "port": 9080,
-            "path": "/api/example", "query": "a=1", "full": "http://localhost:9080/api/example?a=1",
+            "original": "/api/example?a=1", "scheme": "https", "domain": "localhost", "port": 9080,
+            "path": "/api/example", "query": "a=1", "full": "https://localhost:9080/api/example?a=1",
         },
         "user_agent": {"original": "curl/8.14.1"},
+        "tls": {
+            "established": true, "version": "1.3", "version_protocol": "tls", "cipher": "TLS_AES_128_GCM_SHA256",
+            "next_protocol": "http/1.1", "resumed": false,
+            "client": {"server_name": "localhost"},
+        },
         "process": {"pid": 812, "name": "nginx", "executable": "/usr/sbin/nginx"},
         "container": {"id": "0a1b"},
         "headtrail": {
             "connection": "0123456789ab-beef", "role": "server", "phase": "whole",
+            "tls": {"ja4": "t13d1516h2_8daaf6152771_b186095e22b6"},
             "request": {
                 "latin1": false,
                 "lines": [
@@ -143,6 +149,9 @@ fn documents() -> Vec<Value> {
         error_code: 8,
         goaway: false,
     });
+    swapped.inner.phase = Phase::End { start: 2 };
+    swapped.inner.close = Some(crate::event::CloseReason::Fin);
+    swapped.grpc = Some(Box::new(fixture::grpc()));
     swapped.sample_rate = crate::volume::Rate::new(0.25).unwrap();
     swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();
@@ -196,6 +205,28 @@ fn outcome_is_that_of_the_exchange() {
     assert_eq!(outcome(None), "unknown");
     assert_eq!(outcome(Some(response(399, b"", &[], &[]))), "success");
     assert_eq!(outcome(Some(response(400, b"", &[], &[]))), "failure");
+    let mut call = transaction(None, Some(response(200, b"", &[], &[])));
+    for (status, outcome) in [(None, "success"), (Some(0), "success"), (Some(14), "failure")] {
+        call.grpc = Some(Box::new(Grpc { status, ..Grpc::default() }));
+        assert_eq!(parsed(&call)["event"]["outcome"], outcome);
+    }
+}
+
+#[test]
+fn a_call_of_grpc_has_the_names_of_opentelemetry() {
+    let mut t = full();
+    t.grpc = Some(Box::new(fixture::grpc()));
+    t.inner.phase = Phase::End { start: 1 };
+    let t = parsed(&t);
+    assert_eq!(
+        t["rpc"],
+        json!({
+            "system": {"name": "grpc"}, "method": "shop.v1.Cart/Add", "response": {"status_code": "UNAVAILABLE"},
+        })
+    );
+    assert_eq!(t["event"]["type"], json!(["access", "protocol", "end"]));
+    assert_eq!(t["headtrail"]["start_id"], "0123456789ab-beef-1");
+    assert_eq!(t["headtrail"]["grpc"]["status"], 14);
 }
 
 #[test]

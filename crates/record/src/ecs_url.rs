@@ -16,11 +16,14 @@ struct Parts<'a> {
     full: Option<(&'a [u8], &'a [u8])>,
 }
 
-/// Appends `,"url":{…}`.
-pub(crate) fn push_url(out: &mut Vec<u8>, request: &Message) {
+/// Appends `,"url":{…}`. `scheme` is that of this leg, which the target says only in absolute form.
+pub(crate) fn push_url(out: &mut Vec<u8>, request: &Message, scheme: &'static str) {
     let charset = Charset::of_message(request);
     let target = request.target().unwrap_or_default();
-    let parts = parts(request.method().unwrap_or_default(), target, host(request));
+    let mut parts = parts(request.method().unwrap_or_default(), target, host(request));
+    if target.first() == Some(&b'/') && parts.scheme.is_some() {
+        parts.scheme = Some(scheme.as_bytes());
+    }
     out.extend_from_slice(b",\"url\":{\"original\":");
     push_string(out, target, charset);
     let members: [(&[u8], Option<&[u8]>); 5] = [
@@ -147,7 +150,7 @@ mod tests {
     fn url(method: &str, target: &str, hosts: &[&str]) -> Value {
         let lines: Vec<_> = hosts.iter().map(|host| (&b"HOST"[..], host.as_bytes())).collect();
         let mut out = b"{\"a\":0".to_vec();
-        push_url(&mut out, &request(method.as_bytes(), target.as_bytes(), &lines, &[]));
+        push_url(&mut out, &request(method.as_bytes(), target.as_bytes(), &lines, &[]), "http");
         out.push(b'}');
         serde_json::from_slice::<Value>(&out).unwrap()["url"].clone()
     }

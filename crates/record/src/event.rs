@@ -259,6 +259,21 @@ pub enum Event<'a> {
     },
 }
 
+impl Event<'_> {
+    /// When it was seen, nanoseconds since the Unix epoch; None where it has no time.
+    #[must_use]
+    pub fn time_ns(&self) -> Option<u64> {
+        match *self {
+            Self::Segment(Segment { time_ns, .. })
+            | Self::BodyEnd { time_ns, .. }
+            | Self::Chunks { time_ns, .. }
+            | Self::Finished { time_ns, .. }
+            | Self::Closed { time_ns, .. } => Some(time_ns),
+            Self::Peer { .. } => None,
+        }
+    }
+}
+
 /// What the assembler tells the capturing side: in this direction the next message begins at this sequence
 /// number; what comes before it is body and need not be copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -267,6 +282,8 @@ pub struct Resync {
     pub connection: ConnectionId,
     /// Its direction.
     pub direction: Direction,
-    /// Sequence number of the next message start.
+    /// Sequence number of the next message start, or frame.
     pub sequence: u32,
+    /// The connection speaks HTTP/2.
+    pub frames: bool,
 }

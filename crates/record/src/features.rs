@@ -293,8 +293,18 @@ fn host(url: &str) -> Option<String> {
 
 /// A string of at most [`FEATURE_STRING_BYTES_MAX`] bytes; bytes that are not UTF-8 are read as Latin-1.
 pub(crate) fn cut(bytes: &[u8]) -> String {
-    let mut text = lossless(bytes.get(..FEATURE_STRING_BYTES_MAX).unwrap_or(bytes));
-    while text.len() > FEATURE_STRING_BYTES_MAX {
+    cut_to(bytes, FEATURE_STRING_BYTES_MAX)
+}
+
+/// The same of another length.
+pub(crate) fn cut_to(bytes: &[u8], bytes_max: usize) -> String {
+    let mut end = bytes.len().min(bytes_max);
+    // Not within a character, or all would be read as Latin-1.
+    while bytes.get(end).is_some_and(|b| b & 0xc0 == 0x80) && end + 4 > bytes_max {
+        end -= 1;
+    }
+    let mut text = lossless(&bytes[..end]);
+    while text.len() > bytes_max {
         text.pop();
     }
     text

@@ -1,13 +1,16 @@
 //! Transactions for the tests of the writers.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::{Basic, Features, Jwt, KeyShape, KidClass, PatternHit, PatternKind, Place};
+use crate::grpc::Grpc;
 use crate::json::Processes;
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record, Unknown, Unread};
+use crate::tls::Tls;
 use crate::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, Process, RawTransaction, Role, Side, Span,
     StartLine, Transaction, Version,
 };
 use crate::volume::{LeftOut, Rate};
@@ -90,10 +93,14 @@ pub(crate) fn transaction(request: Option<Message>, response: Option<Message>) -
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     };
     Transaction {
         inner,
         features: Features::default(),
+        grpc: None,
         redacted: Vec::new(),
         left_out: 0,
         sample_rate: Rate::ALL,
@@ -135,6 +142,14 @@ pub(crate) fn full() -> Transaction {
     response.headers = packet();
     let mut t = transaction(Some(request), Some(response));
     t.inner.interim.push(interim);
+    t.inner.tls = Some(Arc::new(Tls {
+        version: Some(0x0304),
+        cipher: Some(0x1301),
+        sni: Some("localhost".to_owned()),
+        alpn: Some("http/1.1".to_owned()),
+        ja4: Some("t13d1516h2_8daaf6152771_b186095e22b6".to_owned()),
+        resumed: Some(false),
+    }));
     t.inner.process = Some(ProcessRef { pid: 812, name: *b"nginx\0\0\0\0\0\0\0\0\0\0\0" });
     t.inner.peer_process = Some(ProcessRef { pid: 4242, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" });
     t.inner.incomplete.push(Incomplete { reason: IncompleteReason::Gap, side: Side::Response, at: Some(9) });
@@ -179,6 +194,19 @@ pub(crate) fn features() -> Features {
         class: "sqli".to_owned(),
     };
     Features { jwt: vec![jwt, bare], basic: vec![basic], key_shape: vec![shape], patterns: vec![hit] }
+}
+
+/// A call of gRPC with every member.
+pub(crate) fn grpc() -> Grpc {
+    Grpc {
+        service: Some("shop.v1.Cart".to_owned()),
+        method: Some("Add".to_owned()),
+        status: Some(14),
+        message: Some("upstream \"gone\"".to_owned()),
+        timeout_ns: Some(1_500_000_000),
+        encoding: Some("gzip".to_owned()),
+        web: false,
+    }
 }
 
 /// Knows process 812.

@@ -7,14 +7,18 @@
 use std::fmt;
 use std::io::Write as _;
 
-use crate::event::{ConnectionId, ProcessRef};
+use crate::event::{CloseReason, ConnectionId, ProcessRef};
+use crate::grpc::Grpc;
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
 use crate::json_text::{
     Charset, comma, push_bool, push_endpoint, push_escaped, push_hex, push_list, push_number,
     push_optional_number, push_optional_str, push_str, push_string, push_time,
 };
-use crate::transaction::{Line, Message, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction};
+use crate::tls::Tls;
+use crate::transaction::{
+    Line, Message, Phase, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
+};
 use crate::unredacted::{Shown, Unredacted};
 
 pub use crate::json_records::{
@@ -62,9 +66,13 @@ pub fn write_connection_id(out: &mut Vec<u8>, run: u64, connection: ConnectionId
 
 /// Appends the id of a transaction: its connection's and its number there.
 pub fn write_transaction_id(out: &mut Vec<u8>, run: u64, t: &RawTransaction) {
-    write_connection_id(out, run, t.connection);
+    write_id(out, run, t.connection, t.number);
+}
+
+fn write_id(out: &mut Vec<u8>, run: u64, connection: ConnectionId, number: u32) {
+    write_connection_id(out, run, connection);
     out.push(b'-');
-    push_number(out, t.number);
+    push_number(out, number);
 }
 
 /// The name of a side in records.
@@ -96,7 +104,9 @@ fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     push_time(out, t.time_ns());
     out.extend_from_slice(b",\"id\":\"");
     write_transaction_id(out, context.run, facts);
-    out.extend_from_slice(b"\",\"phase\":\"whole\",\"connection\":\"");
+    out.extend_from_slice(b"\",\"phase\":");
+    push_str(out, facts.phase.name());
+    out.extend_from_slice(b",\"connection\":\"");
     write_connection_id(out, context.run, facts.connection);
     out.extend_from_slice(b"\",\"same_as\":null,\"role\":");
     push_str(out, &facts.role.name());
@@ -130,7 +140,9 @@ fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     push_process(out, facts.process.as_ref(), context.processes);
     out.extend_from_slice(b",\"peer_process\":");
     push_process(out, facts.peer_process.as_ref(), context.processes);
-    out.extend_from_slice(b",\"tls\":null,\"features\":");
+    out.extend_from_slice(b",\"tls\":");
+    push_tls(out, facts.tls.as_deref());
+    out.extend_from_slice(b",\"features\":");
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
     push_list(out, t.redacted());
@@ -143,8 +155,9 @@ fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     push_incomplete(out, facts);
     out.extend_from_slice(b",\"anomalies\":");
     push_list(out, facts.anomalies.iter().map(|a| a.name()));
-    if let Some(reset) = &facts.reset {
-        push_reset(out, reset);
+    push_end(out, facts, context);
+    if let Some(grpc) = t.grpc() {
+        push_grpc(out, grpc);
     }
     push_volume(out, t);
     out.extend_from_slice(b"}\n");
@@ -157,8 +170,78 @@ pub(crate) fn push_unredacted(out: &mut Vec<u8>, t: Shown<'_>) {
     }
 }
 
+fn push_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
+    let Some(tls) = tls else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    out.extend_from_slice(b"{\"version\":");
+    push_optional_str(out, tls.version_name().as_deref());
+    out.extend_from_slice(b",\"cipher\":");
+    push_optional_str(out, tls.cipher_name().as_deref());
+    out.extend_from_slice(b",\"sni\":");
+    push_optional_str(out, tls.sni.as_deref());
+    out.extend_from_slice(b",\"alpn\":");
+    push_optional_str(out, tls.alpn.as_deref());
+    out.extend_from_slice(b",\"ja4\":");
+    push_optional_str(out, tls.ja4.as_deref());
+    out.extend_from_slice(b",\"resumed\":");
+    match tls.resumed {
+        Some(resumed) => push_bool(out, resumed),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}
+
+/// Appends what few have: how it ended before its time, and what the end of a long call tells besides.
+pub(crate) fn push_end(out: &mut Vec<u8>, facts: &RawTransaction, context: &Context) {
+    if let Some(reset) = &facts.reset {
+        push_reset(out, reset);
+    }
+    if let Phase::End { start } = facts.phase {
+        out.extend_from_slice(b",\"start_id\":\"");
+        write_id(out, context.run, facts.connection, start);
+        out.push(b'"');
+    }
+    if let Some(close) = facts.close {
+        out.extend_from_slice(b",\"close\":");
+        push_str(out, close_name(close));
+    }
+}
+
+/// The name of a connection's end in records.
+#[must_use]
+pub const fn close_name(close: CloseReason) -> &'static str {
+    match close {
+        CloseReason::Fin => "fin",
+        CloseReason::Reset => "reset",
+        CloseReason::Evicted => "evicted",
+    }
+}
+
+/// Appends the facts of a call of gRPC.
+fn push_grpc(out: &mut Vec<u8>, grpc: &Grpc) {
+    out.extend_from_slice(b",\"grpc\":{\"service\":");
+    push_optional_str(out, grpc.service.as_deref());
+    out.extend_from_slice(b",\"method\":");
+    push_optional_str(out, grpc.method.as_deref());
+    out.extend_from_slice(b",\"status\":");
+    push_optional_number(out, grpc.status);
+    out.extend_from_slice(b",\"status_name\":");
+    push_optional_str(out, grpc.status_name());
+    out.extend_from_slice(b",\"message\":");
+    push_optional_str(out, grpc.message.as_deref());
+    out.extend_from_slice(b",\"timeout_ns\":");
+    push_optional_number(out, grpc.timeout_ns);
+    out.extend_from_slice(b",\"encoding\":");
+    push_optional_str(out, grpc.encoding.as_deref());
+    out.extend_from_slice(b",\"web\":");
+    push_bool(out, grpc.web);
+    out.push(b'}');
+}
+
 /// Appends the end of a stream before its time, which few have.
-pub(crate) fn push_reset(out: &mut Vec<u8>, reset: &Reset) {
+fn push_reset(out: &mut Vec<u8>, reset: &Reset) {
     out.extend_from_slice(b",\"reset\":{\"by\":");
     push_str(out, side_name(reset.by));
     out.extend_from_slice(b",\"error\":");

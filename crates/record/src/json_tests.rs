@@ -2,9 +2,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::event::CloseReason;
 use crate::fixture::{Known, Lines, full, request, response, transaction};
 use crate::printable::is_hidden;
-use crate::transaction::Version;
+use crate::transaction::{Phase, Version};
 
 const RUN: u64 = 0xffff_0123_4567_89ab;
 
@@ -46,7 +47,9 @@ fn a_full_transaction_reads_as_documented() {
         r#""process":{"pid":812,"name":"nginx","executable":"/usr/sbin/nginx","#,
         r#""cgroup":"/system.slice/docker-0a1b.scope","container":"0a1b"},"#,
         r#""peer_process":{"pid":4242,"name":"curl","executable":null,"cgroup":null,"container":null},"#,
-        r#""tls":null,"features":{},"redacted":["Authorization"],"#,
+        r#""tls":{"version":"1.3","cipher":"TLS_AES_128_GCM_SHA256","sni":"localhost","alpn":"http/1.1","#,
+        r#""ja4":"t13d1516h2_8daaf6152771_b186095e22b6","resumed":false},"#,
+        r#""features":{},"redacted":["Authorization"],"#,
         r#""incomplete":[{"reason":"gap","side":"response","at":9},{"reason":"joined","side":"request","at":null}],"#,
         r#""anomalies":["bare_lf"]}"#,
         "\n"
@@ -68,6 +71,49 @@ fn timing_of_a_whole_transaction_is_told() {
         parsed(&t)["timing"],
         json!({"request_ns": 1_000_000, "wait_ns": 240_000, "response_ns": 60_000, "total_ns": 1_300_000})
     );
+}
+
+#[test]
+fn the_start_of_a_long_call_tells_no_time_of_what_goes_on() {
+    let mut t = full();
+    t.inner.incomplete.clear();
+    t.inner.phase = Phase::Start;
+    t.inner.response.as_mut().unwrap().body_bytes = None;
+    let start = parsed(&t);
+    assert_eq!(start["phase"], "start");
+    assert_eq!(
+        start["timing"],
+        json!({"request_ns": 1_000_000, "wait_ns": 240_000, "response_ns": null, "total_ns": null})
+    );
+    t.inner.request.as_mut().unwrap().body_bytes = None;
+    assert_eq!(
+        parsed(&t)["timing"],
+        json!({"request_ns": null, "wait_ns": null, "response_ns": null, "total_ns": null})
+    );
+}
+
+#[test]
+fn the_end_of_a_long_call_names_its_start() {
+    let mut t = full();
+    t.inner.phase = Phase::End { start: 1 };
+    t.inner.close = Some(CloseReason::Reset);
+    let t = parsed(&t);
+    let found = [&t["phase"], &t["id"], &t["start_id"], &t["close"]];
+    assert_eq!(found, ["end", "0123456789ab-beef-3", "0123456789ab-beef-1", "reset"]);
+}
+
+#[test]
+fn a_call_of_grpc_tells_its_facts() {
+    let mut t = full();
+    t.grpc = Some(Box::new(crate::fixture::grpc()));
+    let expected = json!({
+        "service": "shop.v1.Cart", "method": "Add", "status": 14, "status_name": "UNAVAILABLE",
+        "message": "upstream \"gone\"", "timeout_ns": 1_500_000_000, "encoding": "gzip", "web": false,
+    });
+    assert_eq!(parsed(&t)["grpc"], expected);
+    assert_eq!(keys(&parsed(&t)["grpc"]).len(), expected.as_object().unwrap().len());
+    t.grpc = Some(Box::default());
+    assert_eq!(parsed(&t)["grpc"]["status_name"], Value::Null);
 }
 
 #[test]

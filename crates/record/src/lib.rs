@@ -15,6 +15,7 @@ pub mod event;
 pub mod features;
 #[cfg(test)]
 mod fixture;
+pub mod grpc;
 pub mod json;
 mod json_features;
 mod json_packet;
@@ -27,6 +28,7 @@ pub mod proto;
 pub mod record;
 pub mod redact;
 pub mod time;
+pub mod tls;
 pub mod transaction;
 pub mod unredacted;
 pub mod volume;

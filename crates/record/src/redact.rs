@@ -32,6 +32,7 @@ pub use policy::{NAMES_MAX, PATTERNS_MAX, Policy, PolicyError, Problem};
 pub use settings::{Addresses, Mode, Names, Settings, ValuePattern};
 
 use crate::features::{self, Basic, FEATURES_MAX, Features, Jwt, KeyShape, PatternHit, PatternKind, Place};
+use crate::grpc;
 use crate::transaction::{
     Anomaly, IncompleteReason, Line, Message, RawTransaction, Side, Span, StartLine, Transaction,
 };
@@ -176,6 +177,7 @@ impl Redactor {
     #[must_use]
     pub fn redact(&mut self, mut raw: RawTransaction) -> Transaction {
         let mut out = Yield::default();
+        let web = grpc::is_web(&raw);
         let request = trust(&raw, Side::Request);
         let response = trust(&raw, Side::Response);
         self.client.clear();
@@ -191,14 +193,36 @@ impl Redactor {
         if let Some(message) = &mut raw.response {
             self.message(message, response, &mut out);
         }
+        let grpc = web.map(|web| Box::new(self.grpc(&raw, web, &mut out)));
         Transaction {
             inner: raw,
             features: out.features,
+            grpc,
             redacted: out.redacted,
             left_out: out.left_out,
             sample_rate: Rate::ALL,
             lines_left_out: LeftOut::default(),
         }
+    }
+
+    /// Facts of a call of gRPC, from what redaction has left. Decoding may bring a secret of its message to light: it is
+    /// looked at like any value.
+    #[cold]
+    fn grpc(&mut self, redacted: &RawTransaction, web: bool, out: &mut Yield) -> grpc::Grpc {
+        let mut facts = grpc::facts(redacted, web);
+        if let Some(message) = redacted.response.as_ref().and_then(grpc::message) {
+            let at = At { side: Side::Response, name: b"grpc-message" };
+            self.ranges.clear();
+            let touched = self.rules.scanner.touches(&message);
+            let plain = Rule { class: Class::Plain, mode: Mode::Keep };
+            if self.value(at, plain, &message, touched, out).is_none() {
+                self.mentions(&message);
+                let mut text = Vec::new();
+                let span = self.write(&message, at.name, &mut text, out);
+                facts.message = Some(features::cut_to(span.get(&text), grpc::MESSAGE_BYTES_MAX));
+            }
+        }
+        facts
     }
 
     /// Rewrites the client's address where it stands outside of texts, and notes it for those.

@@ -19,10 +19,13 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::event::{CloseReason, ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::Features;
+use crate::grpc::Grpc;
 use crate::record::{Text, unknown};
+use crate::tls::Tls;
 use crate::volume::{LeftOut, Rate};
 
 /// A run of bytes in a message's text.
@@ -106,6 +109,10 @@ pub enum Version {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/0.9: a request-line without a version (RFC 1945, 5).
+    Http09,
+    /// Another version, or a misspelt one, in a message of HTTP/1.
+    Other,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -118,6 +125,8 @@ impl Version {
             Self::Http10 => "1.0".into(),
             Self::Http11 => "1.1".into(),
             Self::Http2 => "2".into(),
+            Self::Http09 => "0.9".into(),
+            Self::Other => "other".into(),
             Self::Unknown(number) => unknown(number),
         }
     }
@@ -227,6 +236,34 @@ impl Role {
     }
 }
 
+/// What of an exchange a record tells. One that lasts long (a stream of events, a tunnel, a long poll) is told twice: when
+/// it is known to last, and when it has ended. Each of the two has a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What was known when it turned out to last. A message without [`Message::body_bytes`] is still on the way.
+    Start,
+    /// All of it, of which the start was told before.
+    End {
+        /// [`RawTransaction::number`] of the record that told the start.
+        start: u32,
+    },
+}
+
+impl Phase {
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Start => "start",
+            Self::End { .. } => "end",
+        }
+    }
+}
+
 /// Which message of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -324,6 +361,21 @@ pub enum Anomaly {
     Pushed,
     /// Frames that RFC 9113 does not allow in that place.
     FramesInvalid,
+    /// A CR within a line of the head.
+    BareCr,
+    /// Whitespace between a field name and its colon (RFC 9112, 5.1).
+    SpaceBeforeColon,
+    /// A Transfer-Encoding that readers take differently: chunked more than once, identity, or in an HTTP/1.0 message
+    /// (RFC 9112, 6.1).
+    EncodingAmbiguous,
+    /// In a message of HTTP/1, a version other than HTTP/1.0 and HTTP/1.1, a misspelt one, or none (HTTP/0.9).
+    VersionUnknown,
+    /// A status code outside of 100 to 599 (RFC 9110, 15).
+    StatusOutOfRange,
+    /// A line that lenient readers take for Content-Length or Transfer-Encoding (RFC 9112, 5.1 and 5.2).
+    FramingObscured,
+    /// Content-Length or Transfer-Encoding among the trailers (RFC 9110, 6.5.1).
+    TrailerFraming,
     /// One that this version does not know, by its number in `record.proto`.
     Unknown(u32),
 }
@@ -348,6 +400,13 @@ impl Anomaly {
             Self::PseudoFieldsInvalid => "pseudo_fields_invalid",
             Self::Pushed => "pushed",
             Self::FramesInvalid => "frames_invalid",
+            Self::BareCr => "bare_cr",
+            Self::SpaceBeforeColon => "space_before_colon",
+            Self::EncodingAmbiguous => "encoding_ambiguous",
+            Self::VersionUnknown => "version_unknown",
+            Self::StatusOutOfRange => "status_out_of_range",
+            Self::FramingObscured => "framing_obscured",
+            Self::TrailerFraming => "trailer_framing",
             Self::Unknown(number) => return unknown(number),
         })
     }
@@ -403,6 +462,12 @@ pub struct RawTransaction {
     pub stream: Option<u32>,
     /// One end gave it up (HTTP/2).
     pub reset: Option<Reset>,
+    /// What is known of its TLS; None where there is none.
+    pub tls: Option<Arc<Tls>>,
+    /// What of the exchange this tells.
+    pub phase: Phase,
+    /// How the connection ended whose end ended this call; of [`Phase::End`] only.
+    pub close: Option<CloseReason>,
 }
 
 /// The end of a stream before its time.
@@ -467,6 +532,8 @@ pub struct Timing {
 pub struct Transaction {
     pub(crate) inner: RawTransaction,
     pub(crate) features: Features,
+    /// Few have it.
+    pub(crate) grpc: Option<Box<Grpc>>,
     pub(crate) redacted: Vec<String>,
     pub(crate) left_out: u32,
     pub(crate) sample_rate: Rate,
@@ -490,6 +557,12 @@ impl Transaction {
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// What it is as a call of gRPC, if it is one.
+    #[must_use]
+    pub fn grpc(&self) -> Option<&Grpc> {
+        self.grpc.as_deref()
     }
 
     /// Names of the lines (and `target`, `reason`) in which something was replaced, each once, in order.
@@ -529,18 +602,14 @@ impl Transaction {
         let request = self.inner.request.as_ref();
         let response = self.inner.response.as_ref();
         let broken = |side| self.inner.incomplete.iter().any(|i| i.side == side);
-        let request_ns =
-            request.filter(|_| !broken(Side::Request)).map(|m| m.last_ns.saturating_sub(m.first_ns));
-        let response_ns =
-            response.filter(|_| !broken(Side::Response)).map(|m| m.last_ns.saturating_sub(m.first_ns));
-        let wait_ns = request
-            .zip(response)
-            .filter(|_| !broken(Side::Request))
-            .map(|(q, r)| r.first_ns.saturating_sub(q.last_ns));
-        let total_ns = request
-            .zip(response)
-            .filter(|_| !broken(Side::Response))
-            .map(|(q, r)| r.last_ns.saturating_sub(q.first_ns));
+        let open = |m: &Message| self.inner.phase == Phase::Start && m.body_bytes.is_none();
+        // Of a message whose end was seen.
+        let ended_request = request.filter(|m| !broken(Side::Request) && !open(m));
+        let ended_response = response.filter(|m| !broken(Side::Response) && !open(m));
+        let request_ns = ended_request.map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let response_ns = ended_response.map(|m| m.last_ns.saturating_sub(m.first_ns));
+        let wait_ns = ended_request.zip(response).map(|(q, r)| r.first_ns.saturating_sub(q.last_ns));
+        let total_ns = request.zip(ended_response).map(|(q, r)| r.last_ns.saturating_sub(q.first_ns));
         Timing { request_ns, wait_ns, response_ns, total_ns }
     }
 }

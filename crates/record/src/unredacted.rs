@@ -31,6 +31,7 @@
 use std::fmt;
 
 use crate::features::Features;
+use crate::grpc::Grpc;
 use crate::redact::Redactor;
 use crate::transaction::{RawTransaction, Timing, Transaction};
 use crate::volume::{LeftOut, Rate};
@@ -52,11 +53,12 @@ impl Unredacted {
     /// Leaves everything in `raw` as it is, and takes the features that `redactor` would take.
     #[must_use]
     pub fn new(raw: RawTransaction, redactor: &mut Redactor) -> Self {
-        let features = redactor.redact(raw.clone()).features;
+        let Transaction { features, grpc, .. } = redactor.redact(raw.clone());
         Self {
             inner: Transaction {
                 inner: raw,
                 features,
+                grpc,
                 redacted: Vec::new(),
                 left_out: 0,
                 sample_rate: Rate::ALL,
@@ -108,6 +110,12 @@ impl<'a> Shown<'a> {
     #[must_use]
     pub fn features(self) -> &'a Features {
         self.of.features()
+    }
+
+    /// See [`Transaction::grpc`].
+    #[must_use]
+    pub fn grpc(self) -> Option<&'a Grpc> {
+        self.of.grpc()
     }
 
     /// See [`Transaction::redacted`].

@@ -24,7 +24,7 @@ pub use patterns::{Glob, HeaderTest, HostGlob, Network, PATTERN_BYTES_MAX, Statu
 pub use sample::{Rate, SampleKey};
 pub use settings::{Headers, HealthChecks, Rule, Settings};
 
-use crate::transaction::{Message, RawTransaction, Transaction};
+use crate::transaction::{Message, Phase, RawTransaction, Transaction};
 use lines::Lines;
 
 /// Most keep rules, and most drop rules.
@@ -211,10 +211,10 @@ fn check(settings: &Settings) -> Result<(), SettingsError> {
     if allow.len().max(deny.len()) > VALUES_MAX { Err(SettingsError::TooManyValues) } else { Ok(()) }
 }
 
-/// Whether it is a failure that sampling may have to keep.
+/// Whether it is a failure that sampling may have to keep. The start of a long call is none: it may still be answered.
 fn failed(raw: &RawTransaction) -> bool {
-    !raw.incomplete.is_empty()
-        || raw.response.as_ref().and_then(Message::status).is_none_or(|status| status >= 500)
+    let status = raw.response.as_ref().and_then(Message::status);
+    !raw.incomplete.is_empty() || status.map_or(raw.phase != Phase::Start, |status| status >= 500)
 }
 
 /// Whether one of the given values matches; none given asks for nothing.

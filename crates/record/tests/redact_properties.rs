@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
 use headtrail_record::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, RawTransaction, Role, Side, Span, StartLine,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, RawTransaction, Role, Side, Span, StartLine,
     Transaction, Version,
 };
 use proptest::collection::vec;
@@ -80,6 +80,9 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

@@ -16,8 +16,14 @@ use setup_common::documents;
 
 const FLAVOURS: [Flavour; 2] = [Flavour::Elasticsearch, Flavour::OpenSearch];
 
-/// Packetbeat's, which ECS lacks.
-const NOT_OF_ECS: [&str; 2] = ["http.request.headers", "http.response.headers"];
+/// Packetbeat's, and OpenTelemetry's, which ECS lacks.
+const NOT_OF_ECS: [&str; 5] = [
+    "http.request.headers",
+    "http.response.headers",
+    "rpc.system.name",
+    "rpc.method",
+    "rpc.response.status_code",
+];
 
 /// All fields of the schema with their types.
 fn schema() -> BTreeMap<&'static str, &'static str> {

@@ -5,10 +5,11 @@ use serde_json::Value;
 use crate::{Result, cargo_command, output, read, top};
 
 /// Crates of this workspace in the order of the data's way, and which others each may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("headtrail-capture", &["headtrail-record"]),
     ("headtrail-files", &["headtrail-record"]),
-    ("headtrail-assemble", &["headtrail-record"]),
+    ("headtrail-tls", &["headtrail-record"]),
+    ("headtrail-assemble", &["headtrail-record", "headtrail-tls"]),
     ("headtrail-record", &[]),
     ("headtrail-journal", &["headtrail-record"]),
     ("headtrail-ship", &["headtrail-record", "headtrail-journal"]),
@@ -17,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
         &[
             "headtrail-capture",
             "headtrail-files",
+            "headtrail-tls",
             "headtrail-assemble",
             "headtrail-record",
             "headtrail-journal",

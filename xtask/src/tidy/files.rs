@@ -10,7 +10,7 @@ const RATCHET: &str = "xtask/ratchet.txt";
 const RATCHET_SLACK_LINES: usize = 50;
 
 /// Where the environment may be read, and what for. Everything else is an option or config.
-const ENVIRONMENT: [(&str, &str); 8] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
     ("crates/capture/build.rs", "cargo says where to put the skeletons"),
     ("crates/capture/src/filter/tests/kernel.rs", "CI: nothing may be skipped there"),
     ("crates/headtrail/src/notify.rs", "systemd says where it wants to be told"),
@@ -18,6 +18,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("crates/headtrail/tests/", "PATH: which programs are there"),
     ("crates/journal/src/model_tests.rs", "which seeds to run"),
     ("crates/testkit/", "CI: nothing may be skipped there; more seeds in soak tests"),
+    ("crates/tls/tests/", "where captures are"),
     ("xtask/", "cargo says which cargo runs"),
 ];
 

@@ -99,8 +99,9 @@ impl Fields {
         let method = self.pseudo(b":method");
         let path = self.pseudo(b":path");
         // CONNECT has no path: its target is an authority (RFC 9113, 8.5).
-        let target = path.or_else(|| self.pseudo(b":authority"));
-        if method.is_none() || target.is_none() {
+        // Where some name is not seen, it may be that of the path.
+        let target = if self.unseen { path } else { path.or_else(|| self.pseudo(b":authority")) };
+        if !self.unseen && (method.is_none() || target.is_none()) {
             self.anomalies.add(Anomaly::PseudoFieldsInvalid);
         }
         let known = [&b":method"[..], b":scheme", b":authority", b":path", b":protocol"];

@@ -12,7 +12,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Its first line, which tells it from everything else.
 pub(crate) const PREFACE_LINE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
-const HEADER_BYTES: usize = 9;
+pub(crate) const HEADER_BYTES: usize = 9;
 /// Longest payload of a frame without fields that is looked at, bytes: what follows in it is unknown settings.
 const SMALL_BYTES_MAX: usize = 1024;
 /// Longest SETTINGS frame that is taken for what a server sends first, bytes.
@@ -22,10 +22,13 @@ const FIRST_SETTINGS_BYTES_MAX: u32 = 6 * 32;
 pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const PRIORITY: u8 = 2;
     pub(crate) const RST_STREAM: u8 = 3;
     pub(crate) const SETTINGS: u8 = 4;
     pub(crate) const PUSH_PROMISE: u8 = 5;
+    pub(crate) const PING: u8 = 6;
     pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
     pub(crate) const CONTINUATION: u8 = 9;
 }
 
@@ -48,7 +51,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    fn read(b: &[u8; HEADER_BYTES]) -> Self {
+    pub(crate) fn read(b: &[u8; HEADER_BYTES]) -> Self {
         Self {
             length: u32::from_be_bytes([0, b[0], b[1], b[2]]),
             kind: b[3],
@@ -78,6 +81,11 @@ impl Header {
 /// The bytes may be the beginning of what a server sends first.
 pub(crate) fn begins_with_settings(bytes: &[u8]) -> bool {
     bytes.first_chunk().is_some_and(|header| Header::read(header).begins_connection())
+}
+
+/// The bytes may be the beginning of a frame that is not unusually long: a message of HTTP/1 begins with a letter.
+pub(super) fn may_be_frame(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|header| Header::read(header).length < 1 << 20)
 }
 
 /// A header block, joined from its frames.
@@ -147,6 +155,11 @@ impl Frames {
         }
     }
 
+    /// From a frame header later in a connection on.
+    pub(crate) fn joined(table_octets_max: usize) -> Self {
+        Self { first: false, decoder: Decoder::joined(table_octets_max), ..Self::new(None, table_octets_max) }
+    }
+
     /// Nothing of the client's preface has come.
     pub(crate) fn is_untouched(&self) -> bool {
         matches!(self.at, At::Preface(0))
@@ -157,6 +170,15 @@ impl Frames {
         match self.at {
             At::Payload(remaining) if self.keep == self.payload.len() => u64::from(remaining),
             _ => 0,
+        }
+    }
+
+    /// How far from here the next frame begins, unless something before it is still to be looked at.
+    pub(crate) fn next_frame(&self) -> Option<u64> {
+        match self.at {
+            At::Header(0) => Some(0),
+            At::Payload(_) => Some(self.passable()).filter(|&count| count > 0),
+            _ => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113): frames, header blocks and streams, seen from the connection's first byte on.
+//! HTTP/2 (RFC 9113): frames, header blocks and streams.
 //!
 //! | what is seen | what becomes of the transaction |
 //! | --- | --- |
@@ -9,21 +9,25 @@
 //! | END_STREAM on both sides | it is given out |
 //! | RST_STREAM, or a GOAWAY that leaves the stream out | it is given out as it stands, with `reset` |
 //! | the connection's end | the same, `closed_early` |
-//! | bytes are missing that are no content | where the next frame of that direction begins is not known: nothing more of it is read; messages of it that are in progress or still to come are missing, with the reason; the other direction goes on |
+//! | bytes are missing that are no content | where the next frame of that direction begins is not known until it is found again (`resync`): messages of it that are in progress or come before are missing, with the reason; the other direction goes on |
 //!
 //! Each stream has one transaction, so there is nothing to guess about which response answers which request. A response
 //! whose request was given up stands alone, and says so.
 
 mod fields;
 pub(crate) mod frames;
+mod joined;
+mod resync;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use headtrail_record::event::Direction;
+use headtrail_record::event::{Direction, flags};
 use headtrail_record::transaction::{Anomaly, IncompleteReason, Line, Message, Reset, Side};
 
 use self::fields::Fields;
 use self::frames::{Block, Frames, Header, Step, flag, kind};
+use self::joined::Past;
+pub(crate) use self::resync::Resync;
 use crate::connection::{Connection, Context};
 use crate::head::Head;
 use crate::pairing::Exchange;
@@ -51,6 +55,7 @@ pub(crate) struct Http2 {
     settings: [VecDeque<Option<u32>>; 2],
     /// The place in a direction is lost: why. By its index.
     lost: [Option<IncompleteReason>; 2],
+    past: Past,
     /// Streams were given up to save memory.
     shed: bool,
 }
@@ -69,17 +74,30 @@ impl Http2 {
         self.streams.values()
     }
 
+    pub(crate) fn exchanges_mut(&mut self) -> impl Iterator<Item = &mut Box<Exchange>> {
+        self.streams.values_mut()
+    }
+
+    pub(crate) fn holds_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Stream 1 is that of a request in HTTP/1.1. The settings that came with it are not looked at: the server's encoder
     /// may do what it likes.
     pub(crate) fn upgraded(&mut self, requests: Direction, mut exchange: Box<Exchange>) {
         exchange.tx.stream = Some(1);
         self.newest = 1;
         self.streams.insert(1, exchange);
-        self.frames[requests.reverse().index()].decoder.raise_limit(u32::MAX);
+        self.forget_settings(requests);
     }
 
     pub(crate) fn passable(&self, direction: Direction) -> u64 {
         self.frames[direction.index()].passable()
+    }
+
+    /// How far from here the next frame begins, if that is known.
+    pub(crate) fn next_frame(&self, direction: Direction) -> Option<u64> {
+        self.frames[direction.index()].next_frame()
     }
 
     pub(crate) fn pass(&mut self, direction: Direction, count: u64) {
@@ -105,6 +123,7 @@ impl Connection {
             resets: VecDeque::new(),
             settings: [VecDeque::new(), VecDeque::new()],
             lost: [None; 2],
+            past: Past::none(),
             shed: false,
         }));
     }
@@ -118,14 +137,16 @@ impl Connection {
             let stream = &mut self.streams[index];
             let step =
                 http2.frames[index].step(run, cx.limits.head_bytes_max, &mut |run, n| stream.take(run, n));
+            let untouched = http2.frames[index].is_untouched();
             match step {
+                Step::More if self.pass_rest(direction, run) => {}
                 Step::More => return,
                 Step::Frame(header, payload, octets) => {
                     self.frame(direction, header, &payload, octets, run.time_ns, cx);
                 }
                 Step::Block(block) => self.block(direction, block, run.time_ns, cx),
                 Step::Broken => cx.counters.http2_blocks_broken += 1,
-                Step::NotFrames if side == Side::Request && http2.frames[index].is_untouched() => {
+                Step::NotFrames if side == Side::Request && untouched => {
                     // A server said first that it speaks HTTP/2, and the client does not.
                     return self.leave_http2(direction, run, cx);
                 }
@@ -135,6 +156,39 @@ impl Connection {
                     return;
                 }
             }
+        }
+    }
+
+    /// What follows in the packet was passed over, because nobody looks at it. True: that ended a frame.
+    fn pass_rest(&mut self, direction: Direction, run: &Run<'_>) -> bool {
+        if run.has(flags::RAW) || !run.bytes.is_empty() {
+            return false;
+        }
+        self.pass_frames(direction, run.packet_end)
+    }
+
+    /// Passes over what nobody looks at, at most up to a place. True: that ended a frame.
+    fn pass_frames(&mut self, direction: Direction, sequence: u32) -> bool {
+        let stream = &mut self.streams[direction.index()];
+        let rest = distance(stream.next, sequence).max(0) as u64;
+        let Some(http2) = &mut self.http2 else { return false };
+        let passable = http2.passable(direction);
+        let count = rest.min(passable);
+        http2.pass(direction, count);
+        stream.pass(count);
+        count > 0 && count == passable
+    }
+
+    /// What was passed over has ended here, and with it the last frame of a message.
+    pub(crate) fn frame_end(
+        &mut self,
+        direction: Direction,
+        sequence: u32,
+        time_ns: u64,
+        cx: &mut Context<'_>,
+    ) {
+        if self.pass_frames(direction, sequence) {
+            self.feed_frames(direction, &mut Run::empty(sequence, time_ns), cx);
         }
     }
 
@@ -164,7 +218,7 @@ impl Connection {
                 if let Some(message) = message_of(exchange, side) {
                     message.body_bytes = message.body_bytes.map(|b| b.saturating_add(octets));
                     message.last_ns = time_ns.max(message.first_ns);
-                } else {
+                } else if exchange.barrier.is_none() {
                     exchange.note(Anomaly::FramesInvalid);
                 }
                 if header.has(flag::END_STREAM) {
@@ -174,11 +228,14 @@ impl Connection {
             kind::SETTINGS if header.has(flag::ACK) => {
                 // It acknowledges the oldest of the other end, and limits the encoder of this one.
                 let other = direction.reverse().index();
-                if let Some(Some(octets)) = http2.settings[other].pop_front() {
+                if let Some(Some(octets)) = http2.settings[other].pop_front()
+                    && !http2.past.unsettled
+                {
                     http2.frames[direction.index()].decoder.set_limit(octets);
                 }
             }
             kind::SETTINGS => {
+                http2.past.settings(direction, payload);
                 let parameters = payload.as_chunks::<6>().0;
                 let table = parameters
                     .iter()
@@ -234,7 +291,11 @@ impl Connection {
     /// A header block has come.
     fn block(&mut self, direction: Direction, block: Block, time_ns: u64, cx: &mut Context<'_>) {
         let side = self.side(direction);
+        self.tell_resync(direction, &block);
         let Some(http2) = &mut self.http2 else { return };
+        if side == Side::Response && block.promised.is_none() && http2.hides_status(block.stream) {
+            return self.behind_hidden_status(direction, block, time_ns, cx);
+        }
         let known = http2.streams.get_mut(&block.stream);
         let has_message = known.as_ref().is_some_and(|e| match side {
             Side::Request => e.tx.request.is_some(),
@@ -260,8 +321,8 @@ impl Connection {
             }
             (Side::Request, Some(_)) => cx.counters.http2_blocks_broken += 1,
             (Side::Request, None) => {
-                if stream <= http2.newest {
-                    // The stream is closed, and cannot be used again (RFC 9113, 5.1.1).
+                if stream <= http2.newest || !http2.opens(direction, stream, &fields) {
+                    // The stream is closed, and cannot be used again (RFC 9113, 5.1.1), or its beginning was not seen.
                     cx.counters.stray_bytes += bytes.len() as u64;
                     return;
                 }
@@ -272,7 +333,11 @@ impl Connection {
                 }
             }
             (Side::Response, None) => {
-                self.response(direction, (stream, end_stream), fields, begin, bytes.len(), cx);
+                if http2.responds(direction, stream, &fields) {
+                    self.response(direction, (stream, end_stream), fields, begin, bytes.len(), cx);
+                } else {
+                    cx.counters.stray_bytes += bytes.len() as u64;
+                }
                 if end_stream {
                     self.end_side(stream, side, time_ns, cx);
                 }
@@ -304,6 +369,8 @@ impl Connection {
         exchange.tx.stream = Some(stream);
         let (unseen, cut) = (fields.unseen, fields.cut);
         mark_fields(&mut exchange, Side::Request, unseen, cut, block_len);
+        exchange.barrier =
+            self.http2.as_ref().and_then(|h| h.why_unanswered(requests.reverse(), begin.acknowledgement));
         self.first_request = self.first_request.or(Some(begin.sequence));
         let head = fields.request();
         head.facts.anomalies.append_to(&mut exchange.tx.anomalies);
@@ -331,7 +398,7 @@ impl Connection {
         let interim = status.is_some_and(|s| s / 100 == 1) && !end_stream;
         let known = self.http2.as_mut().and_then(|h| h.streams.remove(&stream));
         let shed = self.http2.as_ref().is_some_and(|h| h.shed);
-        let lost = self.http2.as_ref().and_then(|h| h.lost[direction.reverse().index()]);
+        let lost = self.http2.as_ref().and_then(|h| h.why_unseen(direction.reverse(), stream));
         let mut exchange = known.unwrap_or_else(|| {
             let mut exchange = self.exchange(direction.reverse());
             exchange.tx.stream = Some(stream);
@@ -346,6 +413,7 @@ impl Connection {
             }
             exchange
         });
+        exchange.barrier = None;
         mark_fields(&mut exchange, Side::Response, fields.unseen, fields.cut, block_len);
         let head = fields.response(status);
         head.facts.anomalies.append_to(&mut exchange.tx.anomalies);
@@ -356,6 +424,9 @@ impl Connection {
         } else {
             exchange.tx.response = Some(message);
             cx.counters.started.responses += 1;
+            if !end_stream && exchange.is_long() {
+                self.tell_start(&mut exchange, cx);
+            }
         }
         if let Some(http2) = &mut self.http2 {
             http2.streams.insert(stream, exchange);
@@ -447,6 +518,9 @@ impl Connection {
     fn emit_stream(&mut self, mut exchange: Box<Exchange>, cx: &mut Context<'_>) {
         if exchange.tx.response.is_none() {
             exchange.mark(IncompleteReason::ResponseMissing, Side::Response, None);
+            if let Some(reason) = exchange.barrier {
+                mark_once(&mut exchange, reason, Side::Response);
+            }
         }
         self.emit(exchange, cx);
     }
@@ -455,6 +529,7 @@ impl Connection {
     pub(crate) fn end_http2(&mut self, reason: IncompleteReason, cx: &mut Context<'_>) {
         self.give_up_streams(reason, cx);
         self.http2 = None;
+        self.resync = None;
         self.deaf = true;
         for stream in &mut self.streams {
             stream.state = State::Tunnel;
@@ -488,19 +563,17 @@ impl Connection {
             cx.counters.ring_full_gaps += u64::from(reason == IncompleteReason::RingFull);
         }
         cx.counters.http2_lost += 1;
-        cx.counters.stray_bytes += run.bytes.len() as u64;
         self.streams[index].state = State::Tunnel;
-        self.streams[index].next = run.end();
+        self.streams[index].next = run.sequence;
         let side = self.side(direction);
         let Some(http2) = &mut self.http2 else { return };
         http2.lost[index] = Some(reason);
-        if http2.lost.iter().all(Option::is_some) {
-            return self.end_http2(reason, cx);
-        }
+        http2.forget_settings(direction);
         let streams: Vec<u32> = http2.streams.keys().copied().collect();
         for stream in streams {
             self.miss(stream, side, reason, cx);
         }
+        self.seek_frame(direction, *run, cx);
     }
 
     /// Nothing more of a message is seen.
@@ -513,6 +586,9 @@ impl Connection {
         };
         if !std::mem::replace(done, true) {
             exchange.mark(reason, side, None);
+        }
+        if side == Side::Response {
+            exchange.barrier = Some(reason);
         }
         if exchange.request_done
             && exchange.response_done
@@ -530,9 +606,15 @@ fn message_of(exchange: &mut Exchange, side: Side) -> Option<&mut Message> {
     }
 }
 
+fn mark_once(exchange: &mut Exchange, reason: IncompleteReason, side: Side) {
+    if !exchange.tx.incomplete.iter().any(|i| i.reason == reason && i.side == side) {
+        exchange.mark(reason, side, None);
+    }
+}
+
 fn mark_fields(exchange: &mut Exchange, side: Side, unseen: bool, cut: bool, block_len: usize) {
     if unseen {
-        exchange.mark(IncompleteReason::HpackUnknown, side, None);
+        mark_once(exchange, IncompleteReason::HpackUnknown, side);
     }
     if cut {
         exchange.mark(IncompleteReason::Truncated, side, Some(block_len as u64));

@@ -1,13 +1,15 @@
 //! A wire to test with: owned events of one connection, with packet headers that carry real acknowledgement numbers.
 #![allow(dead_code)]
 
+pub mod h2;
+pub mod h2_talk;
 pub mod script;
 
 use headtrail_assemble::{Assembler, Counters, Limits};
 use headtrail_record::event::{
     CloseReason, ConnectionId, Direction, Event, ProcessRef, Resync, Segment, flags,
 };
-use headtrail_record::transaction::{IncompleteReason, RawTransaction, Side};
+use headtrail_record::transaction::{IncompleteReason, Phase, RawTransaction, Side};
 
 pub const REQUESTS: Direction = Direction::Ingress;
 pub const RESPONSES: Direction = Direction::Egress;
@@ -266,18 +268,23 @@ pub fn assert_balance(assembler: &Assembler) {
     assert_eq!(started.responses, given.responses + dropped_twin.responses + held.responses, "responses");
 }
 
-/// A transaction in short: `GET /a [body] -> (100) 200 [body] | incomplete | anomalies`.
+/// A transaction in short, with `start` or `end` in front where it is one: `GET /a [body] -> (100) 200 [body] | incomplete | anomalies`.
 pub fn line(tx: &RawTransaction) -> String {
     let body = |b: Option<u64>| b.map_or("?".into(), |n| n.to_string());
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let phase = match tx.phase {
+        Phase::Whole => "",
+        Phase::Start => "start ",
+        Phase::End { .. } => "end ",
+    };
     let mut line = match &tx.request {
         Some(m) => format!(
-            "{} {} {}",
+            "{phase}{} {} {}",
             text(m.method().unwrap_or(b"!")),
             text(m.target().unwrap_or(b"!")),
             body(m.body_bytes)
         ),
-        None => "-".into(),
+        None => format!("{phase}-"),
     };
     line += " ->";
     for m in &tx.interim {

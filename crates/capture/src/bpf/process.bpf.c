@@ -24,7 +24,9 @@ char LICENSE[] SEC("license") = "GPL";
 #define AF_INET6 10
 #define IPPROTO_TCP 6
 #define SOCK_STREAM 1
-#define TCP_CLOSE 7 /* include/net/tcp_states.h */
+/* include/net/tcp_states.h */
+#define TCP_FIN_WAIT2 5
+#define TCP_CLOSE 7
 
 static __always_inline void set_owner(struct ht_sock *st)
 {
@@ -68,13 +70,14 @@ int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 	struct ht_shared *sh = shared();
 	struct ht_record r = {};
 	struct ht_sock *st;
+	__u32 fins;
 
 	if (newstate != TCP_CLOSE || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
 	if (!st || !sh)
 		return 0;
-	if (!(st->flags & HT_S_HTTP) || st->flags & HT_S_IGNORE)
+	if (!(st->flags & HT_S_HTTP) || (st->flags & (HT_S_IGNORE | HT_S_UPGRADED)) == HT_S_IGNORE)
 		return 0;
 	r.version = HT_ABI_VERSION;
 	r.kind = HT_CLOSED;
@@ -83,7 +86,10 @@ int BPF_PROG(ht_state, struct sock *sk, int oldstate, int newstate)
 	r.time_ns = bpf_ktime_get_ns();
 	r.pid = st->pid;
 	__builtin_memcpy(r.comm, st->comm, sizeof(r.comm));
-	r.closed_by_fin = (st->flags & (HT_S_FIN_IN | HT_S_FIN_OUT)) == (HT_S_FIN_IN | HT_S_FIN_OUT);
+	fins = st->flags & (HT_S_FIN_IN | HT_S_FIN_OUT);
+	/* Who ends first and has nobody left to read hands the rest over to a lesser socket, which receives the other FIN. */
+	r.closed_by_fin =
+		fins == (HT_S_FIN_IN | HT_S_FIN_OUT) || (fins == HT_S_FIN_OUT && oldstate == TCP_FIN_WAIT2 && !sk->sk_err);
 	if (ring_put(&r, sizeof(r)))
 		__sync_fetch_and_add(&sh->process_lost, 1);
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Finds the HTTP/1 heads in what the sockets of this host send and receive, and copies them out.
+ * Finds the HTTP/1 heads and the HTTP/2 frames with fields in what the sockets of this host send and receive, and copies them out.
  *
  * How it works
  *
@@ -19,6 +19,7 @@
  *    Within chunks it first tells where it stands (HT_CHUNKS): what looks like a message there is none.
  *    User space answers with the sequence number of the next message start (ht_resyncs). As long as the requests of
  *    a connection are raw, so are its responses: whether a response has a body depends on its request.
+ *    HTTP/2 (known by the client's preface, at the beginning or behind a 101) is walked frame by frame: lib/frames.bpf.h.
  * 5. A socket that began before the capture is joined at a message start only where the kernel's own clocks say that
  *    the other side was the last to send (HT_M_WAIT else).
  * 6. When client and server are both here, in one namespace over loopback, the server's socket is the one that counts;
@@ -46,7 +47,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define PASS 1
 /* Keeps the compiler from computing field addresses, which the verifier refuses for socket pointers. */
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
-#define TCP_LISTEN 10	   /* include/net/tcp_states.h */
+#define TCP_LISTEN 10 /* include/net/tcp_states.h */
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 
@@ -272,9 +273,18 @@ static __noinline void try_resync(struct packet *p, struct ht_scratch *s, struct
 	if (!resync)
 		return;
 	ahead = resync->sequence - p->sequence;
-	/* Responses cannot be in step before their requests are. */
-	if (ahead >= 0 && !(st->request_dir && st->request_dir != direction + 1 &&
-			    (st->flags & HT_S_UNTOLD || st->dir[~direction & 1].mode == HT_M_RAW))) {
+	if (ahead >= 0 && resync->frames) {
+		begin_frames(d);
+		d->chunk = ahead ? HT_F_PAYLOAD : HT_F_HEADER;
+		d->left = ahead;
+		d->next = p->sequence;
+		d->raw_bytes = 0;
+		st->flags |= HT_S_HTTP | HT_S_FRAMES;
+		st->synced |= 1 << direction;
+		s->counters.resyncs++;
+		/* Responses cannot be in step before their requests are. */
+	} else if (ahead >= 0 && !(st->request_dir && st->request_dir != direction + 1 &&
+				   (st->flags & HT_S_UNTOLD || st->dir[~direction & 1].mode == HT_M_RAW))) {
 		d->mode = ahead ? HT_M_BODY : HT_M_START;
 		d->left = ahead;
 		d->octets = 0;
@@ -312,7 +322,8 @@ static __noinline void leave_to_server(struct __sk_buff *skb, struct ht_scratch 
 		s->counters.events_lost++;
 }
 
-static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct ht_scratch *s, struct ht_sock *st, __u32 direction)
+static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct ht_scratch *s, struct ht_sock *st,
+				 __u32 direction)
 {
 	struct ht_dir *d = &st->dir[direction];
 	int result = STEP_MORE;
@@ -341,6 +352,10 @@ static __always_inline void walk(struct __sk_buff *skb, struct packet *p, struct
 			d->left -= ahead;
 		} else if (d->mode == HT_M_CLOSE) {
 			d->octets += ahead;
+		} else if (d->mode == HT_M_FRAMES && d->chunk == HT_F_PAYLOAD && !d->octets && d->left >= (__u32)ahead) {
+			d->left -= ahead;
+			if (!d->left)
+				d->chunk = HT_F_HEADER;
 		} else {
 			ht_chunks(s, st);
 			d->mode = HT_M_RAW;
@@ -411,6 +426,12 @@ static __always_inline int is_deep_in_body(struct ht_dir *d, struct packet *p)
 	       ahead + p->payload_bytes + DEEP_BYTES <= (__s64)READ_ONCE(d->left);
 }
 
+/* Nothing of what comes next is looked at, as far as `left` reaches. */
+static __always_inline int is_passing(struct ht_dir *d)
+{
+	return d->mode == HT_M_BODY || (d->mode == HT_M_FRAMES && d->chunk == HT_F_PAYLOAD && !d->octets);
+}
+
 static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 {
 	struct packet p = {};
@@ -425,8 +446,12 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 	if (!sk)
 		return PASS;
 	st = bpf_sk_storage_get(&ht_socks, sk, 0, 0);
-	if (st && st->flags & HT_S_IGNORE)
+	if (st && st->flags & HT_S_IGNORE) {
+		/* How a tunnel ends is told. */
+		if (p.tcp_flags & TCP_FIN && st->flags & HT_S_UPGRADED)
+			st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;
 		return PASS;
+	}
 	if (st && (st->flags & ~HT_S_JOINED) == (HT_S_INIT | HT_S_HTTP | HT_S_OWNED) && !(p.tcp_flags & TCP_FIN)) {
 		int done = 0;
 
@@ -460,9 +485,9 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 		else
 			bpf_tail_call(skb, &ht_calls_out, HT_CALL_FILTER);
 	}
-	/* The middle of a body in order needs nothing but a step ahead. */
-	if (st && st->flags & HT_S_INIT && st->dir[direction].mode == HT_M_BODY && st->dir[direction].next == p.sequence &&
-	    st->dir[direction].left > p.payload_bytes && !(p.tcp_flags & TCP_FIN) && direction == HT_EGRESS) {
+	/* The middle of a body, or of a DATA frame, in order needs nothing but a step ahead. */
+	if (st && st->flags & HT_S_INIT && direction == HT_EGRESS && st->dir[HT_EGRESS].left > p.payload_bytes &&
+	    st->dir[HT_EGRESS].next == p.sequence && !(p.tcp_flags & TCP_FIN) && is_passing(&st->dir[HT_EGRESS])) {
 		st->dir[direction].next += p.payload_bytes;
 		st->dir[direction].left -= p.payload_bytes;
 		return PASS;
@@ -520,9 +545,9 @@ static __always_inline int handle(struct __sk_buff *skb, __u32 direction)
 				st->flags &= ~HT_S_TURNS;
 		}
 	}
-	if (p.tcp_flags & TCP_FIN && !(st->flags & HT_S_IGNORE)) {
+	if (p.tcp_flags & TCP_FIN) {
 		st->flags |= direction == HT_INGRESS ? HT_S_FIN_IN : HT_S_FIN_OUT;
-		if (st->flags & HT_S_HTTP)
+		if ((st->flags & (HT_S_HTTP | HT_S_IGNORE)) == HT_S_HTTP)
 			ht_event(s, st, HT_FINISHED, p.sequence + p.payload_bytes);
 	}
 	if (direction == HT_INGRESS) {

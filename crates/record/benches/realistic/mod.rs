@@ -7,7 +7,7 @@ use headtrail_record::event::{ConnectionId, Direction, Endpoint, HeaderBytes, Pr
 use headtrail_record::json::Processes;
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
 use headtrail_record::transaction::{
-    Line, Message, Process, RawTransaction, Role, Span, StartLine, Transaction, Version,
+    Line, Message, Phase, Process, RawTransaction, Role, Span, StartLine, Transaction, Version,
 };
 
 /// Knows the gateway.
@@ -140,6 +140,9 @@ impl Traffic {
             anomalies: Vec::new(),
             stream: None,
             reset: None,
+            tls: None,
+            phase: Phase::Whole,
+            close: None,
         };
         self.redactor.redact(raw)
     }

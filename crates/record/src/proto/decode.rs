@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use prost::Message as _;
 
@@ -10,15 +11,17 @@ use super::limits::{RECORD_BYTES_MAX, within};
 use super::numbers::Numbered;
 use super::v1;
 use super::wire::{Fields, Value, unzigzag};
-use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::event::{CloseReason, ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::{Basic, Features, Jwt, KeyShape, PatternHit, Place};
+use crate::grpc::Grpc;
 use crate::packet;
 use crate::record::{
     Annotation, Checkpoint, Coverage, Details, Kind, Lifecycle, Loss, Record, Stored, StoredProcesses,
     Unknown, Unread,
 };
+use crate::tls::Tls;
 use crate::transaction::{
-    Incomplete, Line, Message, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
+    Incomplete, Line, Message, Phase, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
 };
 use crate::volume::{LeftOut, Rate};
 
@@ -204,9 +207,7 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         }
     }
     let of = v1::Transaction::decode(rest.as_slice())?;
-    if of.phase != v1::Phase::Whole as i32 {
-        return Ok(None);
-    }
+    let Some(phase) = phase(&of) else { return Ok(None) };
     let mut processes = StoredProcesses::default();
     let role = Numbered::of_number(of.role);
     let request_direction = match v1::Direction::try_from(of.request_direction) {
@@ -235,14 +236,18 @@ fn stored(content: &[u8], time_ns: u64) -> Result<Option<Stored>> {
         anomalies: of.anomalies.into_iter().map(Numbered::of_number).collect(),
         stream: of.stream.map(u32::try_from).transpose().map_err(|_| DecodeError::Value("stream"))?,
         reset: of.reset.map(reset).transpose()?,
+        tls: of.tls.map(tls).transpose()?.map(Arc::new),
+        phase,
+        close: close(of.close)?,
     };
     let features = of.features.map(features).transpose()?.unwrap_or_default();
     // A rate that is none says nothing.
     let sample_rate = of.sample_rate.and_then(Rate::new).unwrap_or(Rate::ALL);
     let lines_left_out = LeftOut { request: of.request_lines_left_out, response: of.response_lines_left_out };
     let redacted = of.redacted;
-    let transaction =
-        Transaction { inner, features, redacted, left_out: of.left_out, sample_rate, lines_left_out };
+    let grpc = of.grpc.map(|of| Box::new(grpc(of)));
+    let left_out = of.left_out;
+    let transaction = Transaction { inner, features, grpc, redacted, left_out, sample_rate, lines_left_out };
     Ok(Some(Stored { transaction, run: of.run, processes }))
 }
 
@@ -256,6 +261,43 @@ fn endpoint(of: Option<v1::Endpoint>) -> Result<Endpoint> {
     };
     let port = of.port.try_into().map_err(|_| DecodeError::Value("port"))?;
     Ok(Endpoint { ip, port })
+}
+
+fn tls(of: v1::Tls) -> Result<Tls> {
+    let number = |of: u32| u16::try_from(of).map(|n| Some(n).filter(|&n| n != 0));
+    let text = |of: Vec<u8>| Some(of).filter(|of| !of.is_empty()).map(|of| crate::features::lossless(&of));
+    Ok(Tls {
+        version: number(of.version).map_err(|_| DecodeError::Value("version of TLS"))?,
+        cipher: number(of.cipher).map_err(|_| DecodeError::Value("cipher suite"))?,
+        sni: text(of.sni),
+        alpn: text(of.alpn),
+        ja4: Some(of.ja4).filter(|of| !of.is_empty()),
+        resumed: of.resumed,
+    })
+}
+
+/// None where it is one that is not known.
+fn phase(of: &v1::Transaction) -> Option<Phase> {
+    Some(match v1::Phase::try_from(of.phase).ok()? {
+        v1::Phase::Whole => Phase::Whole,
+        v1::Phase::Start => Phase::Start,
+        v1::Phase::End => Phase::End { start: of.start_number },
+    })
+}
+
+fn close(of: i32) -> Result<Option<CloseReason>> {
+    match v1::CloseReason::try_from(of) {
+        Ok(v1::CloseReason::Unspecified) => Ok(None),
+        Ok(v1::CloseReason::Fin) => Ok(Some(CloseReason::Fin)),
+        Ok(v1::CloseReason::Reset) => Ok(Some(CloseReason::Reset)),
+        Ok(v1::CloseReason::Evicted) => Ok(Some(CloseReason::Evicted)),
+        Ok(v1::CloseReason::Open) | Err(_) => Err(DecodeError::Value("close")),
+    }
+}
+
+fn grpc(of: v1::Grpc) -> Grpc {
+    let v1::Grpc { service, method, status, message, timeout_ns, encoding, web } = of;
+    Grpc { service, method, status, message, timeout_ns, encoding, web }
 }
 
 fn reset(of: v1::Reset) -> Result<Reset> {

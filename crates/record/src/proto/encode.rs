@@ -10,12 +10,14 @@ use super::wire::{
     self, bytes, enumeration, fixed64, message, number, optional_bytes, optional_uint, pair, sint,
     small_message, uint,
 };
-use crate::event::{Direction, Endpoint, ProcessRef};
+use crate::event::{CloseReason, Direction, Endpoint, ProcessRef};
 use crate::features::{Features, Place};
+use crate::grpc::Grpc;
 use crate::json::{Context, process_name};
 use crate::packet;
 use crate::record::{Annotation, Checkpoint, Coverage, Kind, Lifecycle, Loss, Record};
-use crate::transaction::{Line, Message, Process, Role, Side, StartLine, Transaction};
+use crate::tls::Tls;
+use crate::transaction::{Line, Message, Phase, Process, Role, Side, StartLine, Transaction};
 use crate::volume::Rate;
 
 /// A record is larger than one may be; nothing of it was written. Who writes counts it as lost.
@@ -112,7 +114,9 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
         if !t.features().is_empty() {
             message(out, 16, |out| features(out, t.features()));
         }
+        enumeration(out, 17, phase(facts.phase));
         optional_uint(out, 19, facts.stream.map(u64::from));
+        facts.tls.iter().for_each(|tls| tls_of(out, 20, tls));
         if facts.request_direction != implied_direction(facts.role) {
             enumeration(out, 22, direction(facts.request_direction));
         }
@@ -129,7 +133,25 @@ pub fn transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) -> Res
                 uint(out, 3, reset.goaway);
             });
         }
+        if let Phase::End { start } = facts.phase {
+            uint(out, 30, start);
+        }
+        enumeration(out, 31, facts.close.map_or(0, close));
+        if let Some(of) = t.grpc() {
+            message(out, 32, |out| grpc(out, of));
+        }
     })
+}
+
+fn tls_of(out: &mut Vec<u8>, field: u32, of: &Tls) {
+    message(out, field, |out| {
+        uint(out, 1, of.version.unwrap_or_default());
+        uint(out, 2, of.cipher.unwrap_or_default());
+        bytes(out, 3, of.sni.as_deref().unwrap_or_default().as_bytes());
+        bytes(out, 4, of.alpn.as_deref().unwrap_or_default().as_bytes());
+        bytes(out, 5, of.ja4.as_deref().unwrap_or_default().as_bytes());
+        optional_uint(out, 6, of.resumed);
+    });
 }
 
 /// The direction of requests at a socket of that role.
@@ -145,6 +167,32 @@ fn direction(of: Direction) -> i32 {
         Direction::Ingress => v1::Direction::Ingress as i32,
         Direction::Egress => v1::Direction::Egress as i32,
     }
+}
+
+fn phase(of: Phase) -> i32 {
+    match of {
+        Phase::Whole => v1::Phase::Whole as i32,
+        Phase::Start => v1::Phase::Start as i32,
+        Phase::End { .. } => v1::Phase::End as i32,
+    }
+}
+
+fn close(of: CloseReason) -> i32 {
+    match of {
+        CloseReason::Fin => v1::CloseReason::Fin as i32,
+        CloseReason::Reset => v1::CloseReason::Reset as i32,
+        CloseReason::Evicted => v1::CloseReason::Evicted as i32,
+    }
+}
+
+fn grpc(out: &mut Vec<u8>, of: &Grpc) {
+    optional_bytes(out, 1, of.service.as_deref().map(str::as_bytes));
+    optional_bytes(out, 2, of.method.as_deref().map(str::as_bytes));
+    optional_uint(out, 3, of.status);
+    optional_bytes(out, 4, of.message.as_deref().map(str::as_bytes));
+    optional_uint(out, 5, of.timeout_ns);
+    optional_bytes(out, 6, of.encoding.as_deref().map(str::as_bytes));
+    uint(out, 7, of.web);
 }
 
 fn side(of: Side) -> i32 {

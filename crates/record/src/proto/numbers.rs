@@ -34,13 +34,15 @@ macro_rules! numbered {
 
 numbered! {
     Role { Server Client }
-    Version { Http10 Http11 Http2 }
+    Version { Http10 Http11 Http2 Http09 Other }
     IncompleteReason {
         Truncated ResponseMissing RequestMissing Joined HpackUnknown Gap ClosedEarly RingFull Memory
     }
     Anomaly {
         MalformedHead TooManyLines LengthAndEncoding LengthsDiffer LengthInvalid EncodingNotChunked ChunkInvalid ObsFold
         BareLf UnexpectedResponse OverlapDiffers StrayBytes PseudoFieldsInvalid Pushed FramesInvalid
+        BareCr SpaceBeforeColon EncodingAmbiguous VersionUnknown StatusOutOfRange
+        FramingObscured TrailerFraming
     }
     KidClass { Empty Uuid Number Hex Thumbprint Word Url Path Odd }
     PatternKind { Secret Attack }

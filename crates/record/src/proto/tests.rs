@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -7,14 +8,16 @@ use proptest::sample::select;
 use prost::Message as _;
 
 use super::*;
-use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
+use crate::event::{CloseReason, ConnectionId, Direction, Endpoint, HeaderBytes, ProcessRef};
 use crate::features::{Basic, Features, Jwt, KeyShape, KidClass, PatternHit, PatternKind, Place};
 use crate::fixture::{self, Known};
+use crate::grpc::Grpc;
 use crate::json::{Context, Processes};
 use crate::record::{Kind, Record, Text};
+use crate::tls::Tls;
 use crate::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Reset, Role, Side, Span,
-    StartLine, Transaction, Version,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, Process, RawTransaction, Reset, Role, Side,
+    Span, StartLine, Transaction, Version,
 };
 use crate::volume::{LeftOut, Rate};
 use crate::{ecs, json};
@@ -209,11 +212,19 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
         Anomaly::Unknown(u32::MAX),
     ]);
     let oddities = (vec(incomplete, 0..4), vec(anomaly, 0..4));
-    let rest = (vec(".{0,9}", 0..3), features());
+    let rest = (vec(".{0,9}", 0..3), features(), option::of(grpc()));
     let left_out = (any::<u32>(), select(vec![1.0, 0.1, 0.000_001]), any::<(u32, u32)>());
     let processes = (option::of(process()), option::of(process()));
     (numbers, ends, messages, oddities, rest, processes, left_out).prop_map(
-        |(numbers, ends, messages, oddities, (redacted, features), processes, (left_out, rate, lines))| {
+        |(
+            numbers,
+            ends,
+            messages,
+            oddities,
+            (redacted, features, grpc),
+            processes,
+            (left_out, rate, lines),
+        )| {
             let known = processes.0.iter().chain(&processes.1);
             let known = known.filter_map(|(of, known)| Some((*of, known.clone()?))).collect();
             let inner = RawTransaction {
@@ -234,12 +245,38 @@ fn any_transaction() -> impl Strategy<Value = (Transaction, Table)> {
                 stream: Some(numbers.1).filter(|n| n % 2 == 1),
                 reset: Some(Reset { by: Side::Response, error_code: numbers.2, goaway: numbers.2 % 3 == 1 })
                     .filter(|_| numbers.1 % 3 == 0),
+                tls: Some(numbers).filter(|_| numbers.1 % 2 == 0).map(|numbers| {
+                    Arc::new(Tls {
+                        version: Some(0x0303).filter(|_| numbers.1 % 8 != 0),
+                        cipher: Some(numbers.2 as u16).filter(|&cipher| cipher != 0),
+                        sni: redacted.first().cloned().filter(|name| !name.is_empty()),
+                        alpn: Some("h2".to_owned()).filter(|_| numbers.1 % 4 == 0),
+                        ja4: None,
+                        resumed: Some(numbers.1 % 16 == 2).filter(|_| numbers.1 % 6 == 0),
+                    })
+                }),
+                phase: match numbers.2 % 3 {
+                    0 => Phase::Whole,
+                    1 => Phase::Start,
+                    _ => Phase::End { start: numbers.1.wrapping_sub(1) },
+                },
+                close: [None, Some(CloseReason::Fin), Some(CloseReason::Reset), Some(CloseReason::Evicted)]
+                    [numbers.1 as usize % 4],
             };
             let sample_rate = Rate::new(rate).unwrap();
             let lines_left_out = LeftOut { request: lines.0, response: lines.1 };
             let transaction =
-                Transaction { inner, features, redacted, left_out, sample_rate, lines_left_out };
+                Transaction { inner, features, grpc, redacted, left_out, sample_rate, lines_left_out };
             (transaction, Table(known))
+        },
+    )
+}
+
+fn grpc() -> impl Strategy<Value = Box<Grpc>> {
+    let names = (option::of(".{0,9}"), option::of(".{0,9}"), option::of(".{0,9}"), option::of(".{0,9}"));
+    (names, option::of(any::<u32>()), option::of(any::<u64>()), any::<bool>()).prop_map(
+        |((service, method, message, encoding), status, timeout_ns, web)| {
+            Box::new(Grpc { service, method, status, message, timeout_ns, encoding, web })
         },
     )
 }
@@ -453,7 +490,7 @@ fn values_and_types_of_later_versions_are_kept_as_numbers() {
 
 #[test]
 fn a_phase_that_is_not_known_here_is_not_shown_as_whole() {
-    let t = v1::Transaction { phase: v1::Phase::Start as i32, ..v1::Transaction::default() };
+    let t = v1::Transaction { phase: 3, ..v1::Transaction::default() };
     let of = v1::Record { time_ns: 9, kind: Some(v1::record::Kind::Transaction(t)) };
     let Record::Unknown(of) = decode(&of.encode_to_vec()).unwrap() else { panic!("known") };
     assert_eq!((of.kind, of.time_ns), (Kind::TRANSACTION, 9));
@@ -522,7 +559,10 @@ fn many_small_fields_do_not_ask_for_much_memory() {
 #[test]
 fn the_bytes_of_known_records_are_these() {
     let mut text = String::new();
-    let mut bytes = encoded(&full(), &Context { run: 0x0123_4567_89ab, processes: &Known::new() });
+    let mut transaction = full();
+    // Those journals have none.
+    transaction.inner.tls = None;
+    let mut bytes = encoded(&transaction, &Context { run: 0x0123_4567_89ab, processes: &Known::new() });
     text += &format!("{}\n", crate::json_records::hex(&bytes));
     for of in fixture::others() {
         bytes.clear();

@@ -93,6 +93,29 @@ pub struct Transaction {
     pub response_lines_left_out: u32,
     #[prost(message, optional, tag = "29")]
     pub reset: ::core::option::Option<Reset>,
+    #[prost(uint32, tag = "30")]
+    pub start_number: u32,
+    #[prost(enumeration = "CloseReason", tag = "31")]
+    pub close: i32,
+    #[prost(message, optional, tag = "32")]
+    pub grpc: ::core::option::Option<Grpc>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grpc {
+    #[prost(string, optional, tag = "1")]
+    pub service: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "2")]
+    pub method: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "3")]
+    pub status: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "5")]
+    pub timeout_ns: ::core::option::Option<u64>,
+    #[prost(string, optional, tag = "6")]
+    pub encoding: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, tag = "7")]
+    pub web: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reset {
@@ -690,6 +713,8 @@ pub enum Version {
     Http11 = 2,
     Http2 = 3,
     Http3 = 4,
+    Http09 = 5,
+    Other = 6,
 }
 impl Version {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -703,6 +728,8 @@ impl Version {
             Self::Http11 => "VERSION_HTTP_1_1",
             Self::Http2 => "VERSION_HTTP_2",
             Self::Http3 => "VERSION_HTTP_3",
+            Self::Http09 => "VERSION_HTTP_0_9",
+            Self::Other => "VERSION_OTHER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -713,6 +740,8 @@ impl Version {
             "VERSION_HTTP_1_1" => Some(Self::Http11),
             "VERSION_HTTP_2" => Some(Self::Http2),
             "VERSION_HTTP_3" => Some(Self::Http3),
+            "VERSION_HTTP_0_9" => Some(Self::Http09),
+            "VERSION_OTHER" => Some(Self::Other),
             _ => None,
         }
     }
@@ -786,6 +815,13 @@ pub enum Anomaly {
     PseudoFieldsInvalid = 13,
     Pushed = 14,
     FramesInvalid = 15,
+    BareCr = 16,
+    SpaceBeforeColon = 17,
+    EncodingAmbiguous = 18,
+    VersionUnknown = 19,
+    StatusOutOfRange = 20,
+    FramingObscured = 21,
+    TrailerFraming = 22,
 }
 impl Anomaly {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -810,6 +846,13 @@ impl Anomaly {
             Self::PseudoFieldsInvalid => "ANOMALY_PSEUDO_FIELDS_INVALID",
             Self::Pushed => "ANOMALY_PUSHED",
             Self::FramesInvalid => "ANOMALY_FRAMES_INVALID",
+            Self::BareCr => "ANOMALY_BARE_CR",
+            Self::SpaceBeforeColon => "ANOMALY_SPACE_BEFORE_COLON",
+            Self::EncodingAmbiguous => "ANOMALY_ENCODING_AMBIGUOUS",
+            Self::VersionUnknown => "ANOMALY_VERSION_UNKNOWN",
+            Self::StatusOutOfRange => "ANOMALY_STATUS_OUT_OF_RANGE",
+            Self::FramingObscured => "ANOMALY_FRAMING_OBSCURED",
+            Self::TrailerFraming => "ANOMALY_TRAILER_FRAMING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -831,6 +874,13 @@ impl Anomaly {
             "ANOMALY_PSEUDO_FIELDS_INVALID" => Some(Self::PseudoFieldsInvalid),
             "ANOMALY_PUSHED" => Some(Self::Pushed),
             "ANOMALY_FRAMES_INVALID" => Some(Self::FramesInvalid),
+            "ANOMALY_BARE_CR" => Some(Self::BareCr),
+            "ANOMALY_SPACE_BEFORE_COLON" => Some(Self::SpaceBeforeColon),
+            "ANOMALY_ENCODING_AMBIGUOUS" => Some(Self::EncodingAmbiguous),
+            "ANOMALY_VERSION_UNKNOWN" => Some(Self::VersionUnknown),
+            "ANOMALY_STATUS_OUT_OF_RANGE" => Some(Self::StatusOutOfRange),
+            "ANOMALY_FRAMING_OBSCURED" => Some(Self::FramingObscured),
+            "ANOMALY_TRAILER_FRAMING" => Some(Self::TrailerFraming),
             _ => None,
         }
     }

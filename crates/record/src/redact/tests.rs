@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::event::{ConnectionId, Direction, Endpoint, HeaderBytes};
 use crate::features::KidClass;
-use crate::transaction::{Incomplete, Role, Version};
+use crate::transaction::{Incomplete, Phase, Role, Version};
 
 const JWT: &str =
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6IjQyIn0.eyJzdWIiOiIxIiwiZXhwIjoxNzY0MDA5NDExfQ.c2lnbmF0dXJl";
@@ -67,6 +67,9 @@ fn raw(request: Option<Message>, response: Option<Message>) -> RawTransaction {
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

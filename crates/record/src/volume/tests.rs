@@ -184,6 +184,18 @@ fn failures_can_be_kept_from_sampling() {
 }
 
 #[test]
+fn the_start_of_a_long_call_is_no_failure() {
+    let volume = volume("sample = 0\nsample_keep_errors = true");
+    let mut poll = get("/");
+    poll.response = None;
+    assert_eq!(fate(&volume, &poll), "keep 1");
+    poll.phase = crate::transaction::Phase::Start;
+    assert_eq!(fate(&volume, &poll), "sample");
+    poll.response = raw(b"GET", b"/", &[], 500).response;
+    assert_eq!(fate(&volume, &poll), "keep 1");
+}
+
+#[test]
 fn lines_are_left_out_with_their_text() {
     let volume = volume("[headers]\nallow = ['X-*', 'host', 'user-agent']\ndeny = ['x-secret']");
     let lines: Pairs = &[(b"Host", b"h"), (b"Cookie", b"gone"), (b"X-A", b"1"), (b"x-SECRET", b"gone")];

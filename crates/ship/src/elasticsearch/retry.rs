@@ -79,8 +79,8 @@ pub fn answer(reply: &Reply, sent: usize) -> Answer {
 pub(super) fn check(reply: &Reply) -> Result<(), Trouble> {
     let kind = match reply.status {
         200..=299 => return Ok(()),
-        // It may be asked for bulk requests and nothing else.
-        403 => return Ok(()),
+        // It, or what stands before it, may be asked for bulk requests and nothing else.
+        403..=405 => return Ok(()),
         401 => "unauthorized",
         429 => "busy",
         500..=599 => "server_error",

@@ -102,3 +102,13 @@ fn an_answer_that_is_none_settles_nothing() {
     let two = r#"{"items":[{"create":{"status":201}},{"create":{"status":201}}]}"#;
     assert!(matches!(answer(&reply(200, two), 1), Answer::Again(_)));
 }
+
+#[test]
+fn a_node_that_shows_nothing_but_its_bulk_interface_lets_us_in() {
+    for status in [200, 403, 404, 405] {
+        assert!(check(&reply(status, "")).is_ok(), "{status}");
+    }
+    for (status, kind) in [(401, "unauthorized"), (429, "busy"), (502, "server_error"), (302, "config")] {
+        assert_eq!(check(&reply(status, "")).unwrap_err().kind, kind, "{status}");
+    }
+}

@@ -92,6 +92,8 @@ pub enum Order {
 /// Something that is true of a document.
 #[derive(Clone, Copy, Debug)]
 pub enum Term {
+    /// It is an exchange. Each counts once: of a long call its end, and not its start.
+    Exchange,
     /// A field has this value.
     Is(&'static str, &'static str),
     /// A field has one of these values.
@@ -107,6 +109,7 @@ impl Term {
     #[must_use]
     pub fn field(self) -> &'static str {
         match self {
+            Self::Exchange => "event.dataset",
             Self::Is(field, _) | Self::OneOf(field, _) | Self::AtLeast(field, _) | Self::Exists(field) => {
                 field
             }
@@ -161,7 +164,7 @@ use Order::{Ascending, Descending};
 use Shows::{Bars, Lines, Number, Records, Table};
 use Term::{AtLeast, Exists, Is, OneOf};
 
-const TRANSACTION: Term = Is("event.dataset", "headtrail.transaction");
+const TRANSACTION: Term = Term::Exchange;
 const LIFECYCLE: Term = Is("event.dataset", "headtrail.lifecycle");
 const LOSS: Term = Is("event.dataset", "headtrail.loss");
 

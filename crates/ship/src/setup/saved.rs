@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use headtrail_record::ecs_fields::FIELDS;
+use headtrail_record::ecs_fields::{FIELDS, Field};
 use serde_json::{Map, Value, json};
 
 use super::PATTERN;
@@ -66,7 +66,7 @@ fn object(kind: &str, version: &str, id: &str, attributes: Value, references: Ve
 
 fn index_pattern() -> Value {
     let formats: Map<String, Value> =
-        FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
+        FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), format(field)?))).collect();
     let attributes = json!({
         "title": PATTERN,
         "timeFieldName": "@timestamp",
@@ -76,8 +76,11 @@ fn index_pattern() -> Value {
 }
 
 /// How a number is shown, where it is not as numbers are.
-fn format(name: &str) -> Option<Value> {
-    if name == "event.duration" || name.ends_with("_ns") {
+fn format(field: &Field) -> Option<Value> {
+    let name = field.name;
+    if field.kind == "keyword" {
+        None
+    } else if name == "event.duration" || name.ends_with("_ns") {
         Some(json!({
             "id": "duration",
             "params": {"inputFormat": "nanoseconds", "outputFormat": "asMilliseconds", "outputPrecision": 3},
@@ -113,6 +116,9 @@ fn source(panel: &Panel) -> (Value, Vec<Value>) {
 /// In the query language that both products have (KQL, DQL).
 fn query(only: &[Term]) -> String {
     let terms = only.iter().map(|term| match term {
+        Term::Exchange => {
+            r#"event.dataset: "headtrail.transaction" and not headtrail.phase: "start""#.to_owned()
+        }
         Term::Is(field, value) => format!("{field}: \"{value}\""),
         Term::OneOf(field, values) => {
             let values: Vec<_> = values.iter().map(u32::to_string).collect();

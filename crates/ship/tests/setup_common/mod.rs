@@ -9,7 +9,7 @@ use headtrail_record::record::{
 };
 use headtrail_record::redact::{FingerprintKey, Names, Policy, Redactor, Settings};
 use headtrail_record::transaction::{
-    Anomaly, Incomplete, IncompleteReason, Line, Message, Process, RawTransaction, Role, Side, Span,
+    Anomaly, Incomplete, IncompleteReason, Line, Message, Phase, Process, RawTransaction, Role, Side, Span,
     StartLine, Version,
 };
 use headtrail_record::volume::{self, Rate, SampleKey, Volume};
@@ -90,6 +90,9 @@ fn transaction(number: u32, request: Option<Message>, response: Option<Message>)
         anomalies: Vec::new(),
         stream: None,
         reset: None,
+        tls: None,
+        phase: Phase::Whole,
+        close: None,
     }
 }
 

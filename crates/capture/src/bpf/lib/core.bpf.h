@@ -33,6 +33,7 @@ struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	__u16 sk_protocol;
+	int sk_err;
 } HT_CORE;
 
 struct task_struct {

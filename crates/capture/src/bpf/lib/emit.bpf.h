@@ -148,13 +148,15 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	if (!s || !st)
 		return 0;
 	struct ht_dir *d = &st->dir[s->direction & 1];
-	__u32 i;
+	__u32 i, budget = st->flags & HT_S_HTTP ? HT_RAW_BUDGET_BYTES : HT_SEEK_BUDGET_BYTES;
 
 	/*
 	 * Only user space knows how a response to a raw request is framed, so it goes out raw, too. Where user space then finds
 	 * all requests answered behind these bytes, only later ones are open.
 	 */
-	if (st->request_dir == (s->direction & 1) + 1) {
+	if (st->flags & HT_S_FRAMES) {
+		/* A frame says itself where it ends. */
+	} else if (st->request_dir == (s->direction & 1) + 1) {
 		st->flags |= HT_S_UNTOLD;
 	} else if (st->request_dir) {
 		st->flags &= ~HT_S_UNTOLD;
@@ -163,13 +165,15 @@ __noinline int ht_raw(struct __sk_buff *skb, struct ht_scratch *s, struct ht_soc
 	for (i = 0; i < HT_RAW_WINDOWS_MAX; i++) {
 		if (s->pos >= s->payload_bytes)
 			break;
-		if (d->raw_bytes > HT_RAW_BUDGET_BYTES) {
+		if (d->raw_bytes > budget) {
 			/* User space never said where it is: join again at the next turn. */
 			s->counters.raw_bytes_passed += s->payload_bytes - s->pos;
 			d->mode = HT_M_WAIT;
 			d->raw_bytes = 0;
 			d->lost = 1;
 			st->synced &= ~(1 << (s->direction & 1));
+			if (!(st->flags & HT_S_HTTP))
+				st->flags |= HT_S_IGNORE;
 			break;
 		}
 		if (!load_window(skb, s, HT_WINDOW_BYTES))

@@ -131,8 +131,8 @@ static __always_inline int plain_start(struct ht_scratch *s, int request)
 		return 0;
 	status = word(s, WINDOW_AT + 8);
 	/* " ddd" in memory order. */
-	return (status & 0xff) == ' ' && (status >> 8 & 0xff) >= '2' && (status >> 8 & 0xff) <= '5' &&
-	       status != 0x34303220 && status != 0x34303320;
+	return (status & 0xff) == ' ' && (status >> 8 & 0xff) >= '2' && (status >> 8 & 0xff) <= '5' && status != 0x34303220 &&
+	       status != 0x34303320;
 }
 
 struct packet {
@@ -141,7 +141,8 @@ struct packet {
 };
 
 /* Returns 1 where the packet is dealt with. For ingress the caller holds `busy`. */
-static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct ht_sock *st, struct ht_scratch *s, __u32 direction)
+static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct ht_sock *st, struct ht_scratch *s,
+				__u32 direction)
 {
 	struct ht_dir *d = &st->dir[direction];
 	__u32 n = p->payload_bytes, headers = p->payload_at, rest;
@@ -150,8 +151,7 @@ static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct 
 	struct ht_cell *cell;
 	__u64 bytes, turn;
 
-	if (d->mode != HT_M_START || d->next != p->sequence || d->carry_len || n < 16 ||
-	    headers > HT_HEADER_BYTES_MAX)
+	if (d->mode != HT_M_START || d->next != p->sequence || d->carry_len || n < 16 || headers > HT_HEADER_BYTES_MAX)
 		return 0;
 	/* The walk looks now and then whether requests go unanswered. */
 	if ((request && !(d->messages + 1 & 31)) || !sh)
@@ -198,8 +198,8 @@ static __always_inline int fast(struct __sk_buff *skb, struct packet *p, struct 
 		return 1;
 	}
 	fill_record(&cell->r, st, HT_SEGMENT, direction);
-	cell->r.flags = HT_START | (d->lost ? HT_LOST : 0) | (request ? HT_REQUESTS : 0) | (st->fresh & 1 << direction ? HT_FRESH : 0) |
-			(st->flags & HT_S_JOINED ? HT_JOINED : 0);
+	cell->r.flags = HT_START | (d->lost ? HT_LOST : 0) | (request ? HT_REQUESTS : 0) |
+			(st->fresh & 1 << direction ? HT_FRESH : 0) | (st->flags & HT_S_JOINED ? HT_JOINED : 0);
 	cell->r.starts = 1;
 	cell->r.time_ns = bpf_ktime_get_ns();
 	cell->r.sequence = p->sequence;

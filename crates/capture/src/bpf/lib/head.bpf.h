@@ -6,7 +6,7 @@
 #ifndef HEADTRAIL_HEAD_BPF_H
 #define HEADTRAIL_HEAD_BPF_H
 
-#include "scratch.bpf.h"
+#include "frames.bpf.h"
 
 #define SCAN_STEPS_MAX 640 /* lines and sixteen-byte strides of one window */
 
@@ -54,8 +54,8 @@ __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
 	s->line = at;
 	if (facts & (F_MIDLINE | F_STARTLINE)) {
 		d->facts = facts & ~(F_MIDLINE | F_STARTLINE);
-		if ((facts & (F_MIDLINE | F_STARTLINE | F_RESPONSE)) == F_STARTLINE &&
-		    (word(s, at - 10) & MASK7) != W_HTTP1 && (word(s, at - 9) & MASK7) != W_HTTP1)
+		if ((facts & (F_MIDLINE | F_STARTLINE | F_RESPONSE)) == F_STARTLINE && (word(s, at - 10) & MASK7) != W_HTTP1 &&
+		    (word(s, at - 9) & MASK7) != W_HTTP1)
 			return SCAN_NOT_HTTP;
 		return SCAN_MORE;
 	}
@@ -117,8 +117,8 @@ __noinline int ht_scan_lines(struct ht_scratch *s, struct ht_sock *st)
 			break;
 		/* Most lines are of no interest: c, t, an empty line and a fold are; the first line of all is always. */
 		first = s->buffer[line] | 0x20;
-		if (!(d->facts & (F_MIDLINE | F_STARTLINE)) && first != 'c' && first != 't' && first != ('\r' | 0x20) && first != ('\n' | 0x20) &&
-		    first != ' ' && first != ('\t' | 0x20)) {
+		if (!(d->facts & (F_MIDLINE | F_STARTLINE)) && first != 'c' && first != 't' && first != ('\r' | 0x20) &&
+		    first != ('\n' | 0x20) && first != ' ' && first != ('\t' | 0x20)) {
 			line = at;
 			continue;
 		}
@@ -218,7 +218,7 @@ __noinline int ht_scan_end(struct ht_scratch *s, struct ht_sock *st, int result)
 	return result;
 }
 
-enum { IS_NOT, IS_REQUEST, IS_RESPONSE, IS_PARTIAL };
+enum { IS_NOT, IS_REQUEST, IS_RESPONSE, IS_PARTIAL, IS_PREFACE };
 
 /* What the bytes at s->at (s->end - s->at of them) may begin. */
 static __always_inline int classify(struct ht_scratch *s, __u32 at, __u32 n)
@@ -228,6 +228,12 @@ static __always_inline int classify(struct ht_scratch *s, __u32 at, __u32 n)
 
 	if (n >= 4 && ((__u32)w == W_GET || (__u32)w == W_POST))
 		return n < 16 ? IS_PARTIAL : IS_REQUEST;
+	if (n >= 4 && (__u32)w == W_PRI) {
+		if (n < PREFACE_BYTES)
+			return IS_PARTIAL;
+		if (is_preface(s, at))
+			return IS_PREFACE;
+	}
 	if (n < 7) {
 		if (!((w ^ W_HTTP1) & (1ULL << n * 8) - 1))
 			return IS_PARTIAL;

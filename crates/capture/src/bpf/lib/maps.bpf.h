@@ -75,17 +75,19 @@ static __always_inline int ring_is_full(void)
 
 /* Bits of ht_sock.flags. */
 enum {
-	HT_S_INIT = 1 << 0,	/* cookie, namespace, freshness and verdict are set */
-	HT_S_HTTP = 1 << 1,	/* speaks HTTP/1 */
-	HT_S_IGNORE = 1 << 2,	/* nothing of it is recorded */
-	HT_S_FIN_IN = 1 << 3,	/* FIN received */
-	HT_S_FIN_OUT = 1 << 4,	/* FIN sent */
-	HT_S_CONNECT = 1 << 5,	/* a CONNECT was asked for */
-	HT_S_JOINED = 1 << 6,	/* older than the capture */
-	HT_S_OWNED = 1 << 7,	/* pid and comm are known, or were looked for often enough */
-	HT_S_BODYLESS = 1 << 9, /* a HEAD or CONNECT was asked for */
-	HT_S_UNTOLD = 1 << 10,	/* open requests may be unknown here, or more than there are bits for */
-	HT_S_TURNS = 1 << 8,	/* whose turn it was counts: a direction is or was joined or raw */
+	HT_S_INIT = 1 << 0,	 /* cookie, namespace, freshness and verdict are set */
+	HT_S_HTTP = 1 << 1,	 /* speaks HTTP */
+	HT_S_IGNORE = 1 << 2,	 /* nothing of it is recorded */
+	HT_S_FIN_IN = 1 << 3,	 /* FIN received */
+	HT_S_FIN_OUT = 1 << 4,	 /* FIN sent */
+	HT_S_CONNECT = 1 << 5,	 /* a CONNECT was asked for */
+	HT_S_JOINED = 1 << 6,	 /* older than the capture */
+	HT_S_OWNED = 1 << 7,	 /* pid and comm are known, or were looked for often enough */
+	HT_S_BODYLESS = 1 << 9,	 /* a HEAD or CONNECT was asked for */
+	HT_S_FRAMES = 1 << 11,	 /* speaks HTTP/2 */
+	HT_S_UPGRADED = 1 << 12, /* a response has said that another protocol follows; with IGNORE: a tunnel, whose end is told */
+	HT_S_UNTOLD = 1 << 10,	 /* open requests may be unknown here, or more than there are bits for */
+	HT_S_TURNS = 1 << 8,	 /* whose turn it was counts: a direction is or was joined or raw */
 };
 
 #endif

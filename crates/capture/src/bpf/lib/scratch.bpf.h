@@ -12,17 +12,20 @@
 #define WINDOW_AT 256
 #define BUFFER_MASK 8191
 
+/* What a step of the walk says: there is more, this packet is done, user space parses. */
+enum { STEP_MORE, STEP_DONE, STEP_RAW };
+
 struct ht_scratch {
 	struct ht_counters counters;
 	__u32 busy;
 	/* The packet. */
 	__u32 direction;
-	__u32 sequence;	    /* of payload byte 0 */
-	__u32 payload_at;   /* offset of the payload in the packet */
+	__u32 sequence;	  /* of payload byte 0 */
+	__u32 payload_at; /* offset of the payload in the packet */
 	__u32 payload_bytes;
 	__u32 header_bytes; /* to be copied */
 	__u32 segments;
-	__u32 flags;	    /* for the record */
+	__u32 flags; /* for the record */
 	/* The walk; zero for each packet, and side by side so that it takes few stores. */
 	__u64 time_ns;
 	__u32 pos;	    /* payload byte that comes next */
@@ -32,8 +35,8 @@ struct ht_scratch {
 	__u32 request_starts;
 	__u32 response_starts;
 	__u32 raw;
-	__u32 headers_in;   /* 1: the headers lie before the window */
-	__u32 window_pos;   /* payload byte at WINDOW_AT */
+	__u32 headers_in; /* 1: the headers lie before the window */
+	__u32 window_pos; /* payload byte at WINDOW_AT */
 	/* Of a scan: where it is, where the text ends, where the current line and the values of interest begin (0: none). */
 	__u32 at;
 	__u32 end;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The walk over one packet: head, body, chunks, trailers, step by step, by the framing of RFC 9112, 6 and 7.
+ * The walk over one packet: head, body, chunks, trailers, step by step, by the framing of RFC 9112, 6 and 7; HTTP/2 frames.
  */
 #ifndef HEADTRAIL_WALK_BPF_H
 #define HEADTRAIL_WALK_BPF_H
@@ -8,12 +8,10 @@
 #include "emit.bpf.h"
 #include "head.bpf.h"
 
-enum { STEP_MORE, STEP_DONE, STEP_RAW };
-
 /* What stands at a message start begins none. */
 static __always_inline int not_http(struct ht_scratch *s, struct ht_sock *st, struct ht_dir *d)
 {
-	if (st->synced & 1 << (s->direction & 1) && st->flags & HT_S_HTTP)
+	if (st->synced & 1 << (s->direction & 1) && (st->flags & (HT_S_HTTP | HT_S_UPGRADED)) == HT_S_HTTP)
 		return STEP_RAW;
 	s->emit_bytes = 0;
 	s->request_starts = 0;
@@ -21,7 +19,8 @@ static __always_inline int not_http(struct ht_scratch *s, struct ht_sock *st, st
 	d->facts = 0;
 	d->carry_len = 0;
 	/* What was joined in the middle may still come to a start; within reason. */
-	if (!(st->synced & 1 << (s->direction & 1)) && (st->flags & HT_S_HTTP || d->raw_bytes++ < 64)) {
+	if (!(st->synced & 1 << (s->direction & 1)) && !(st->flags & HT_S_UPGRADED) &&
+	    (st->flags & HT_S_HTTP || d->raw_bytes++ < 64)) {
 		d->mode = HT_M_WAIT;
 		return STEP_DONE;
 	}
@@ -70,7 +69,26 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			return STEP_MORE;
 		}
 		result = classify(s, at, end - at);
-		if (result == IS_NOT)
+		if (result == IS_PREFACE && (!st->request_dir || st->request_dir == here)) {
+			at += PREFACE_BYTES;
+			st->request_dir = here;
+			st->flags |= HT_S_HTTP | HT_S_FRAMES;
+			st->synced |= here;
+			begin_frames(d);
+			goto read;
+		}
+		if (result == IS_NOT && st->synced & here && st->request_dir != here && is_first_settings(s, at, end - at)) {
+			/* Of a server that does not wait for the client's preface, or has just changed to HTTP/2. */
+			st->request_dir = 3 - here;
+			begin_frames(d);
+			return STEP_MORE;
+		}
+		if (result == IS_NOT && st->flags & HT_S_JOINED && !(st->synced & here) && is_like_a_frame(s, at, end - at))
+			return STEP_RAW;
+		/* HTTP/1 ended with the 101. */
+		if (st->flags & HT_S_UPGRADED && result != IS_PARTIAL)
+			result = IS_NOT;
+		if (result == IS_NOT || result == IS_PREFACE)
 			return not_http(s, st, d);
 		if (result == IS_PARTIAL) {
 			if (!(st->synced & here))
@@ -92,15 +110,15 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			__u64 status = word(s, at + 8) >> 8;
 
 			d->facts |= F_RESPONSE;
-			d->status = ((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
+			d->status =
+				((status & 0xff) - '0') * 100 + ((status >> 8 & 0xff) - '0') * 10 + ((status >> 16 & 0xff) - '0');
 			/* Of a connection that is older than the capture: what is sent first may be the middle of a body. */
 			if (!st->request_dir && here == HT_EGRESS + 1 && !(st->fresh & 1 << HT_EGRESS))
 				return not_http(s, st, d);
 			if (!st->request_dir)
 				st->request_dir = 3 - here;
 			/* Whether it has a body depends on a request that only user space knows. */
-			if (st->flags & HT_S_TURNS &&
-			    (st->flags & HT_S_UNTOLD || st->dir[~s->direction & 1].mode == HT_M_RAW))
+			if (st->flags & HT_S_TURNS && (st->flags & HT_S_UNTOLD || st->dir[~s->direction & 1].mode == HT_M_RAW))
 				return STEP_RAW;
 			if (d->status >= 200 || d->status == 101)
 				s->response_starts++;
@@ -145,10 +163,11 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		st->flags |= HT_S_HTTP;
 	if (!(st->synced & here))
 		st->synced |= here;
+read:
 	d->next += at - WINDOW_AT - n;
 	s->pos = s->window_pos + (at - WINDOW_AT);
 	s->emit_bytes = at - WINDOW_AT;
-	if (result == SCAN_MORE)
+	if (result != SCAN_END || d->mode == HT_M_FRAMES)
 		return STEP_MORE;
 	/* The head, or the trailer section, is complete. What follows it: RFC 9112, 6.3. */
 	s->head_here = 1;
@@ -162,8 +181,8 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		__u32 bodyless = 0;
 
 		if (d->status == 101) {
-			st->flags |= HT_S_IGNORE;
-			return STEP_DONE;
+			st->flags |= HT_S_UPGRADED;
+			return STEP_MORE;
 		}
 		if (d->status < 200)
 			return STEP_MORE;
@@ -175,7 +194,7 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			d->messages++;
 		}
 		if (bodyless && st->flags & HT_S_CONNECT && d->status < 300) {
-			st->flags |= HT_S_IGNORE;
+			st->flags |= HT_S_IGNORE | HT_S_UPGRADED;
 			return STEP_DONE;
 		}
 		if (bodyless || d->status == 204 || d->status == 304)
@@ -301,7 +320,16 @@ __noinline int ht_step(struct __sk_buff *skb, struct ht_scratch *s, struct ht_so
 	if (s->pos >= s->payload_bytes)
 		return STEP_DONE;
 	switch (d->mode) {
+	case HT_M_FRAMES:
+		return step_frames(skb, s, st, d);
 	case HT_M_START:
+		/* The client has said that it speaks HTTP/2. */
+		if (st->flags & HT_S_FRAMES) {
+			if (d->carry_len)
+				return STEP_RAW;
+			begin_frames(d);
+			return STEP_MORE;
+		}
 	case HT_M_HEAD:
 	case HT_M_TRAILER:
 		return step_head(skb, s, st, d);

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What Headtrail costs an nginx, beside nothing, an empty program, tcpdump and tshark, in turns on the same machine.
 
-nginx has one worker pinned to CPU 0; wrk (or h2load) and the logger share CPU 1. Each round runs every variant once, in
+nginx has one worker pinned to CPU 0; wrk (h2load for HTTP/2 and for latency) and the logger share CPU 1. Each round runs every variant once, in
 an order that rotates; ratios are taken within a round against `nothing`, and the table gives their median and the
 first and third quartile. Nothing here is a time on an absolute scale: machines drift, ratios within a round do not.
 
-    bench/http1.py [--rounds N] [--seconds S] [--cases memory,proxy,…] [--variants …] [--out FILE]
+    bench/http.py [--rounds N] [--seconds S] [--cases memory,proxy,…] [--variants …] [--out FILE]
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
-PORT, UPSTREAM_PORT, STATUS_PORT = 19080, 19081, 19082
+PORT, UPSTREAM_PORT, STATUS_PORT, HTTP2_PORT = 19080, 19081, 19082, 19083
 NGINX_CPU, LOAD_CPU = "0", "1"
 PIN = "/sys/fs/bpf/headtrail-bench"
 
@@ -38,6 +38,7 @@ http {{
     location /100k {{ alias {dir}/100k; }}
     location /proxy/ {{ proxy_pass http://leg/; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}
+  server {{ listen {http2} http2 backlog=4096; location / {{ return 200 "hello\\n"; }} }}
   server {{ listen {upstream} backlog=4096; location / {{ return 200 "upstream\\n"; }} }}
   server {{ listen {status}; location / {{ stub_status; }} }}
 }}
@@ -51,6 +52,7 @@ CASES = {
     "1k": ("/1k", 16, 1),
     "100k": ("/100k", 16, 1),
     "100k-1000": ("/100k", 1000, 1),
+    "http2": ("/", 16, 1),
 }
 VARIANTS = ["nothing", "empty", "busy", "headtrail", "tcpdump", "tshark"]
 
@@ -98,7 +100,8 @@ class Nginx:
                 f.write("x" * size)
         conf = f"{folder}/nginx.conf"
         with open(conf, "w") as f:
-            f.write(NGINX_CONF.format(dir=folder, port=PORT, upstream=UPSTREAM_PORT, status=STATUS_PORT))
+            f.write(NGINX_CONF.format(dir=folder, port=PORT, upstream=UPSTREAM_PORT, status=STATUS_PORT,
+                                       http2=HTTP2_PORT))
         os.chmod(folder, 0o755)
         self.process = subprocess.Popen(["nginx", "-p", folder, "-c", conf])
         for _ in range(100):
@@ -143,8 +146,9 @@ class Logger:
             # Takes of CPU 1 what it can get and looks at nothing: what sharing a core alone costs.
             "busy": ["sh", "-c", "echo busy >&2; while :; do :; done"],
             "headtrail": [headtrail, "watch", "--format", "json"],
-            "tcpdump": ["tcpdump", "-i", "lo", "-s", "1100", "-w", "/dev/null", f"tcp port {PORT}"],
-            "tshark": ["tshark", "-i", "lo", "-T", "ek", "-f", f"tcp port {PORT}", "-d", f"tcp.port=={PORT},http", "-Y", "http"],
+            "tcpdump": ["tcpdump", "-i", "lo", "-s", "1100", "-w", "/dev/null", f"tcp port {PORT} or tcp port {HTTP2_PORT}"],
+            "tshark": ["tshark", "-i", "lo", "-T", "ek", "-f", f"tcp port {PORT} or tcp port {HTTP2_PORT}",
+                       "-d", f"tcp.port=={PORT},http", "-d", f"tcp.port=={HTTP2_PORT},http2", "-Y", "http || http2"],
         }[variant]
         # As tcpdump's: what it costs to make, not what the disk takes.
         self.out = open(os.devnull, "wb")
@@ -193,13 +197,18 @@ def records(words):
     return (int(found.group(1)) - int(found.group(2)) if found else None), lost
 
 
-def load(path, connections, seconds, rate=None):
+def load(case, seconds, rate=None):
     """Runs the client; returns requests/s or (p50, p99) in microseconds, and the client's share of its CPU."""
-    url = f"http://127.0.0.1:{PORT}{path}"
+    path, connections, _ = CASES[case]
+    http2 = case == "http2"
+    url = f"http://127.0.0.1:{HTTP2_PORT if http2 else PORT}{path}"
+    version = ["-m4"] if http2 else ["--h1"]
     if rate:
         clients = min(connections, 16)
-        command = ["taskset", "-c", LOAD_CPU, "h2load", "--h1", f"--rps={rate / clients}", "-c", str(clients), "-t1",
+        command = ["taskset", "-c", LOAD_CPU, "h2load", *version, f"--rps={rate / clients}", "-c", str(clients), "-t1",
                    "-D", str(seconds), "--log-file=/dev/stderr", url]
+    elif http2:
+        command = ["taskset", "-c", LOAD_CPU, "h2load", *version, f"-c{connections}", "-t1", "-D", str(seconds), url]
     else:
         command = ["taskset", "-c", LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
     begin = time.monotonic()
@@ -212,16 +221,16 @@ def load(path, connections, seconds, rate=None):
         if not times:
             sys.exit(f"h2load gave no times: {out} {err[:500]}")
         return (times[len(times) // 2], times[len(times) * 99 // 100]), took, usage
-    rps = float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+    rps = float(re.search(r"([\d.]+) req/s" if http2 else r"Requests/sec:\s+([\d.]+)", out).group(1))
     return rps, took, usage
 
 
 def turn(nginx, variant, case, seconds, folder, headtrail, rate=None):
-    path, connections, records_each = CASES[case]
+    _, _, records_each = CASES[case]
     logger = Logger(variant, folder, headtrail)
     before, used, count = logger.usage(), cpu_ns(nginx.worker), nginx.requests()
     children = os.times()
-    result, took, after_children = load(path, connections, seconds, rate)
+    result, took, after_children = load(case, seconds, rate)
     served = nginx.requests() - count - 1
     nginx_cpu = cpu_ns(nginx.worker) - used
     if logger.process:
@@ -270,7 +279,7 @@ def main():
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--latency", action="store_true", help="also latency at half of saturation")
     parser.add_argument("--headtrail", default=f"{TOP}/target/release/headtrail")
-    parser.add_argument("--out", default=f"{TOP}/target/bench/http1.md")
+    parser.add_argument("--out", default=f"{TOP}/target/bench/http.md")
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="headtrail-bench-")
     os.chmod(folder, 0o755)

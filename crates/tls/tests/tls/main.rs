@@ -1,0 +1,8 @@
+//! Real connections and their key logs: the plaintext that comes out is exactly what was sent, or nothing.
+
+mod captures;
+mod gaps;
+mod hostile;
+mod openssl;
+mod pairs;
+mod reading;

@@ -47,11 +47,14 @@ test:
 bench: build
 	@.ci/need bench
 	bench/http.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) $(BENCH_FLAGS) --out $(TARGET)/bench/http.md
+	bench/read.py --headtrail $(HEADTRAIL) --rounds $(ROUNDS) --out $(TARGET)/bench/read.md
 
 soak: build
 	@.ci/need soak
 	for kernel in $(KERNELS); do tests/kernel/run.sh $$kernel $(HEADTRAIL) || exit 1; done
 	.ci/fuzz $(FUZZ_SECONDS)
+	cargo test --locked --package headtrail-assemble --test endless -- --ignored --nocapture --test-threads 1
+	cargo test --locked --package headtrail --test mutations -- --ignored --nocapture
 	PROPTEST_CASES=$(PROPTEST_CASES_SOAK) cargo test --workspace --locked --exclude headtrail
 	cargo test --locked --package headtrail --test peers -- --ignored
 	@run=1; while [ $$run -le $(E2E_RUNS) ]; do \

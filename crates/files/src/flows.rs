@@ -11,8 +11,9 @@
 use std::collections::VecDeque;
 
 use foldhash::{HashMap, HashMapExt};
-use headtrail_record::event::{CloseReason, ConnectionId, Direction, Endpoint, Event, Segment, flags};
+use headtrail_record::event::{CloseReason, ConnectionId, Direction, Event, Segment, flags};
 
+use crate::chosen::Chosen;
 use crate::counters::{Counters, Unread};
 use crate::limits::Limits;
 use crate::walk::{Tcp, flag};
@@ -48,8 +49,13 @@ struct Flow {
     closing: Option<CloseReason>,
 }
 
-/// Which connections are wanted, by their ends.
-pub(crate) type Select = Box<dyn FnMut(Endpoint, Endpoint) -> bool>;
+/// Which connections are given out.
+pub(crate) enum Choice {
+    /// Those of which a packet was wanted, from that one on.
+    Wanted,
+    /// Those that were chosen when the file was read before.
+    Chosen(Chosen),
+}
 
 /// When and how a segment was captured.
 #[derive(Clone, Copy)]
@@ -66,7 +72,19 @@ pub(crate) struct Flows {
     last_id: u64,
     /// Connections that are about to be over: when.
     closing: VecDeque<(u64, Key, ConnectionId)>,
-    pub(crate) select: Option<Select>,
+    pub(crate) choice: Choice,
+    /// Those of which a packet was wanted.
+    pub(crate) chosen: Chosen,
+}
+
+impl Flow {
+    /// It is given out from here on: what it sent before was not.
+    fn begin_late(&mut self) {
+        self.out = false;
+        for end in self.ends.iter_mut().filter(|end| end.first.is_some()) {
+            (end.begin, end.first) = (None, None);
+        }
+    }
 }
 
 fn key(tcp: &Tcp<'_>) -> (Key, usize) {
@@ -89,7 +107,8 @@ impl Flows {
             old: HashMap::new(),
             last_id: 0,
             closing: VecDeque::new(),
-            select: None,
+            choice: Choice::Wanted,
+            chosen: Chosen::default(),
         }
     }
 
@@ -131,9 +150,14 @@ impl Flows {
         }
         let Some(flow) = self.young.get_mut(&key) else { return };
         flow.last_ns = seen.now_ns;
-        if flow.out {
-            return;
+        if flow.out && tcp.wanted && matches!(self.choice, Choice::Wanted) {
+            counters.connections_filtered -= 1;
+            flow.begin_late();
         }
+        if tcp.wanted {
+            self.chosen.add(flow.id);
+        }
+        let out = flow.out;
         let sequence = tcp.sequence.wrapping_add(u32::from(syn));
         if syn {
             flow.ends[side].begin = Some(sequence);
@@ -148,7 +172,9 @@ impl Flows {
         // A single byte that was acknowledged before asks whether the other end is alive (RFC 9293, 3.8.4); it is nothing of the stream.
         let keep_alive = len == 1 && end.behind == Some(sequence.wrapping_add(1));
         if len > 0 && !keep_alive {
-            counters.add(Unread::SnapLength, tcp.missing as u64);
+            if !out {
+                counters.add(Unread::SnapLength, tcp.missing as u64);
+            }
             let first = end.first.is_none();
             let fresh = end.begin == Some(sequence);
             let joined = first && end.begin.is_none();
@@ -159,7 +185,7 @@ impl Flows {
             let mut flags = flags::RAW;
             flags |= if fresh { flags::FRESH } else { 0 };
             flags |= if joined { flags::JOINED } else { 0 };
-            if !payload.is_empty() {
+            if !payload.is_empty() && !out {
                 give(&Event::Segment(Segment {
                     connection,
                     netns: 0,
@@ -181,7 +207,9 @@ impl Flows {
         if tcp.flags & flag::FIN != 0 && !reset && !end.fin {
             end.fin = true;
             let sequence = sequence.wrapping_add(len);
-            give(&Event::Finished { connection, direction, time_ns, sequence });
+            if !out {
+                give(&Event::Finished { connection, direction, time_ns, sequence });
+            }
             if flow.ends.iter().all(|end| end.fin) {
                 closing = Some(CloseReason::Fin);
             }
@@ -220,10 +248,14 @@ impl Flows {
         };
         self.last_id += 1;
         counters.connections += 1;
-        let out = self.select.as_mut().is_some_and(|wanted| !wanted(tcp.source, tcp.destination));
+        let id = ConnectionId(self.last_id);
+        let out = match &self.choice {
+            Choice::Wanted => !tcp.wanted,
+            Choice::Chosen(chosen) => !chosen.has(id),
+        };
         counters.connections_filtered += u64::from(out);
         let flow = Flow {
-            id: ConnectionId(self.last_id),
+            id,
             out,
             client_is_low: sender_is_client == (side == 0),
             ends: [End::default(); 2],

@@ -32,6 +32,8 @@ pub(crate) struct Fragment<'a> {
     /// IP header, with extension headers.
     pub(crate) header: &'a [u8],
     pub(crate) payload: &'a [u8],
+    /// The filter wants it.
+    pub(crate) wanted: bool,
 }
 
 /// A packet that was put together.
@@ -40,6 +42,8 @@ pub(crate) struct Whole {
     pub(crate) bytes: Vec<u8>,
     /// Where the payload begins.
     pub(crate) payload_at: usize,
+    /// The filter wants one of the fragments.
+    pub(crate) wanted: bool,
 }
 
 #[derive(Default)]
@@ -51,6 +55,7 @@ struct Packet {
     pieces: Vec<(usize, Vec<u8>)>,
     /// Length of the payload, once the last fragment was seen.
     len: Option<usize>,
+    wanted: bool,
     /// It was put together, or given up: further fragments are passed over.
     done: bool,
 }
@@ -97,7 +102,7 @@ impl Packet {
         }
         let mut bytes = self.header.clone();
         self.pieces.iter().for_each(|(_, piece)| bytes.extend_from_slice(piece));
-        Some(Whole { bytes, payload_at: self.header.len() })
+        Some(Whole { bytes, payload_at: self.header.len(), wanted: self.wanted })
     }
 }
 
@@ -137,6 +142,7 @@ impl Fragments {
         if packet.done {
             return None;
         }
+        packet.wanted |= fragment.wanted;
         let before = packet.bytes();
         let end = fragment.offset + fragment.payload.len();
         let added = if packet.pieces.len() >= limits.fragments_max || end > PAYLOAD_BYTES_MAX {
@@ -201,7 +207,7 @@ mod tests {
     };
 
     fn fragment(offset: usize, more: bool, payload: &[u8]) -> Fragment<'_> {
-        Fragment { key: KEY, offset, more, header: b"H", payload }
+        Fragment { key: KEY, offset, more, header: b"H", payload, wanted: false }
     }
 
     fn take(parts: &[Fragment<'_>]) -> (Option<Vec<u8>>, Counters) {

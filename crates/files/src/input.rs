@@ -1,6 +1,6 @@
 //! The bytes of a file: decompressed, and told apart where they end.
 
-use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
 use crate::counters::Unread;
 
@@ -21,7 +21,7 @@ pub(crate) enum Broken {
 
 /// What a file is read through.
 pub(crate) struct Input {
-    from: Box<dyn Read>,
+    from: Box<dyn BufRead>,
     compressed: bool,
 }
 
@@ -32,7 +32,7 @@ impl Input {
         file.by_ref().take(ZSTD.len() as u64).read_to_end(&mut magic)?;
         let (gzip, zstd) = (magic.starts_with(&GZIP), magic.starts_with(&ZSTD));
         let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(magic).chain(file));
-        let from: Box<dyn Read> = if gzip {
+        let from: Box<dyn BufRead> = if gzip {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, flate2::bufread::MultiGzDecoder::new(whole)))
         } else if zstd {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
@@ -48,8 +48,25 @@ impl Input {
     /// before the first of them.
     pub(crate) fn read(&mut self, count: usize, into: &mut Vec<u8>) -> Result<bool, Broken> {
         into.clear();
-        let read = self.from.by_ref().take(count as u64).read_to_end(into);
-        self.whole(read, count, into.len())
+        // As `read_to_end` does, but straight out of the buffer: it is called twice for each packet.
+        while into.len() < count {
+            let buffer = match self.from.fill_buf() {
+                Ok(buffer) => buffer,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.failed(error)),
+            };
+            if buffer.is_empty() {
+                break;
+            }
+            let taken = buffer.len().min(count - into.len());
+            into.extend_from_slice(&buffer[..taken]);
+            self.from.consume(taken);
+        }
+        match into.len() {
+            len if len == count => Ok(true),
+            0 => Ok(false),
+            _ => Err(cut()),
+        }
     }
 
     /// Passes over bytes.
@@ -59,15 +76,6 @@ impl Input {
             Ok(passed) if passed == count => Ok(()),
             Ok(_) => Err(cut()),
             Err(error) => Err(self.failed(error)),
-        }
-    }
-
-    fn whole(&self, read: io::Result<usize>, count: usize, len: usize) -> Result<bool, Broken> {
-        match read {
-            Err(error) => Err(self.failed(error)),
-            Ok(_) if len == count => Ok(true),
-            Ok(_) if len == 0 => Ok(false),
-            Ok(_) => Err(cut()),
         }
     }
 

@@ -10,6 +10,7 @@
 //! | packets | `source`, `pcap`, `pcapng` |
 //! | TCP segments, out of tunnels too | `walk`, `tunnels`, `fragments` |
 //! | connections, events | `flows` |
+//! | which of them | `chosen` |
 //!
 //! Invariants
 //! - Memory does not grow with the file: see [`Limits`].
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod chosen;
 mod counters;
 mod flows;
 mod fragments;
@@ -35,12 +37,13 @@ mod walk;
 use std::fmt;
 use std::io::{self, Read};
 
-use headtrail_record::event::{Endpoint, Event};
+use headtrail_record::event::Event;
 
+pub use crate::chosen::Chosen;
 pub use crate::counters::{Counters, Unread};
 pub use crate::limits::Limits;
 
-use crate::flows::{Flows, Seen};
+use crate::flows::{Choice, Flows, Seen};
 use crate::fragments::Fragments;
 use crate::input::{Broken, Input};
 use crate::source::{Found, Source};
@@ -53,6 +56,8 @@ pub enum Error {
     NotACapture,
     /// The system does not give its bytes.
     Io(io::Error),
+    /// Which of its packets are wanted cannot be said.
+    Filter(String),
 }
 
 impl std::error::Error for Error {}
@@ -62,6 +67,7 @@ impl fmt::Display for Error {
         match self {
             Self::NotACapture => f.write_str("it is no capture file: neither pcap nor pcapng"),
             Self::Io(error) => error.fmt(f),
+            Self::Filter(why) => f.write_str(why),
         }
     }
 }
@@ -72,6 +78,20 @@ impl From<io::Error> for Error {
     }
 }
 
+/// A packet as it was captured.
+#[derive(Clone, Copy, Debug)]
+pub struct Captured<'a> {
+    /// Link type (LINKTYPE_*).
+    pub link: u32,
+    /// What of it is in the file.
+    pub bytes: &'a [u8],
+    /// How long it was.
+    pub wire_bytes: usize,
+}
+
+/// Which packets are wanted, or why that cannot be said.
+type Wanted = Box<dyn FnMut(Captured<'_>) -> Result<bool, String>>;
+
 /// Reads a capture file.
 pub struct Reader {
     source: Source,
@@ -79,6 +99,7 @@ pub struct Reader {
     counters: Counters,
     fragments: Fragments,
     flows: Flows,
+    wanted: Option<Wanted>,
     now_ns: u64,
     ended: bool,
     broken: Option<String>,
@@ -100,15 +121,28 @@ impl Reader {
             counters: Counters::default(),
             fragments: Fragments::new(),
             flows: Flows::new(),
+            wanted: None,
             now_ns: 0,
             ended: false,
             broken: None,
         })
     }
 
-    /// Reads only connections that `wanted` wants, by their ends; it is asked once for each.
-    pub fn select(&mut self, wanted: impl FnMut(Endpoint, Endpoint) -> bool + 'static) {
-        self.flows.select = Some(Box::new(wanted));
+    /// Gives out only connections of which `wanted` wants a packet, from that packet on. What is left out is read all the
+    /// same, and counted. To have these connections from their beginning, read the file once more ([`Reader::only`]).
+    pub fn select(&mut self, wanted: impl FnMut(Captured<'_>) -> Result<bool, String> + 'static) {
+        self.wanted = Some(Box::new(wanted));
+    }
+
+    /// Gives out only these connections, which another reader chose of the same file.
+    pub fn only(&mut self, chosen: Chosen) {
+        self.flows.choice = Choice::Chosen(chosen);
+    }
+
+    /// The connections of which a packet was wanted.
+    #[must_use]
+    pub fn chosen(self) -> Chosen {
+        self.flows.chosen
     }
 
     /// Takes the lines of TLS key logs that the file has brought along since the last call. Where they stand in the file
@@ -147,6 +181,14 @@ impl Reader {
         self.now_ns = self.now_ns.max(time_ns);
         self.flows.tick(self.now_ns, &self.limits, give);
         let seen = Seen { time_ns, now_ns: self.now_ns, frame: self.counters.packets };
+        let wanted = match &mut self.wanted {
+            None => true,
+            Some(wanted) => {
+                let bytes = self.source.bytes();
+                let packet = Captured { link: facts.link, bytes, wire_bytes: bytes.len() + facts.missing };
+                wanted(packet).map_err(Error::Filter)?
+            }
+        };
         let (flows, limits) = (&mut self.flows, &self.limits);
         let mut walk = Walk {
             limits,
@@ -155,6 +197,7 @@ impl Reader {
             now_ns: self.now_ns,
             missing: facts.missing,
             layers: 0,
+            wanted,
             give: &mut |counters, tcp| flows.take(tcp, seen, limits, counters, give),
         };
         let ended = walk.packet(facts.link, self.source.bytes());

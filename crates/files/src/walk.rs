@@ -71,6 +71,8 @@ pub(crate) struct Tcp<'a> {
     pub(crate) missing: usize,
     /// IP and TCP header.
     pub(crate) headers: &'a [u8],
+    /// The filter wants the packet it came in.
+    pub(crate) wanted: bool,
 }
 
 /// A walk over one packet.
@@ -82,6 +84,8 @@ pub(crate) struct Walk<'w> {
     /// Bytes of the packet that were cut off when it was captured.
     pub(crate) missing: usize,
     pub(crate) layers: usize,
+    /// The filter wants the packet.
+    pub(crate) wanted: bool,
     pub(crate) give: &'w mut dyn FnMut(&mut Counters, &Tcp<'_>),
 }
 
@@ -221,7 +225,7 @@ impl Walk<'_> {
         let (source, destination) = addresses(packet)?;
         let key = Key { source, destination, protocol, id: number16(packet, 4)?.into() };
         let (header, payload) = packet.split_at(header_len);
-        self.fragment(&Fragment { key, offset, more, header, payload }, missing)
+        self.fragment(&Fragment { key, offset, more, header, payload, wanted: self.wanted }, missing)
     }
 
     /// RFC 8200, 3 and 4.
@@ -250,7 +254,10 @@ impl Walk<'_> {
                         let key = Key { source, destination, protocol: byte(packet, at)?, id };
                         let payload = behind(packet, at + 8)?;
                         let header = &packet[..at + 8];
-                        return self.fragment(&Fragment { key, offset, more, header, payload }, missing);
+                        return self.fragment(
+                            &Fragment { key, offset, more, header, payload, wanted: self.wanted },
+                            missing,
+                        );
                     }
                     8
                 }
@@ -267,7 +274,10 @@ impl Walk<'_> {
             return Err(End::Unread(Unread::FragmentsMissing));
         }
         match self.fragments.add(fragment, self.now_ns, self.limits, self.counters) {
-            Some(whole) => self.transport(fragment.key.protocol, &whole.bytes, whole.payload_at, 0),
+            Some(whole) => {
+                self.wanted = whole.wanted;
+                self.transport(fragment.key.protocol, &whole.bytes, whole.payload_at, 0)
+            }
             None => Err(End::Fragment),
         }
     }
@@ -312,6 +322,7 @@ impl Walk<'_> {
             payload,
             missing,
             headers: packet.get(..at + header_len).ok_or(CUT)?,
+            wanted: self.wanted,
         };
         (self.give)(self.counters, &segment);
         Ok(())

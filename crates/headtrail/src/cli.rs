@@ -300,7 +300,10 @@ pub(crate) struct Watch {
 /// `headtrail read`
 #[derive(Args)]
 #[command(
-    after_help = "No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records.\n\n\
+    after_help = "FILTER is the language of tcpdump, all of it, and is asked of each packet as it was captured (in a tunnel: of the outermost headers; \
+behind a VLAN tag: 'vlan and port 80'). It selects whole connections: one of which any packet matches is shown from its beginning. The file is read twice for that; \
+from standard input, which cannot be read again, a connection is shown from its first packet that matches on.\n\n\
+No privileges are needed. A file that ends early, and whatever else of it is not read, is told by loss records.\n\n\
 TLS 1.2 and 1.3 are decrypted with the secrets that one of the ends has written down (SSLKEYLOGFILE of curl and browsers), from --keylog and from the file itself."
 )]
 pub(crate) struct Read {
@@ -316,9 +319,15 @@ pub(crate) struct Read {
     /// A fingerprint key of the daemon; without it a key is made for this run alone
     #[arg(long, value_name = "FILE")]
     pub(crate) fingerprint_key: Option<PathBuf>,
+    /// Print the values of all lines as they are in the file, with every secret in them
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
     /// A file in the format pcap or pcapng, compressed by gzip or zstd or not; '-' is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Which connections to show; all when left out
+    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    pub(crate) filter: Vec<String>,
 }
 
 /// `headtrail status`

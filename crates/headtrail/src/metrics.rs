@@ -63,6 +63,11 @@ const METRICS: &[Metric] = &[
         samples: |s, each| each(&[], Whole(s.transactions)),
     },
     Metric {
+        name: "headtrail_connections_seen", kind: Gauge, unit: "connections", labels: &["protocol"],
+        help: "Connections since the start, by what they speak; one that turns out to speak something else is counted there from then on.",
+        samples: |s, each| counts(&s.connections, each),
+    },
+    Metric {
         name: "headtrail_long_calls_total", kind: Counter, unit: "calls", labels: &[],
         help: "Calls that last (streams of events, tunnels, what is open for 10 seconds) whose start was recorded. They are among the transactions when they end.",
         samples: |s, each| each(&[], Whole(s.long_calls)),
@@ -301,6 +306,7 @@ mod tests {
             "headtrail_up_since_seconds 1764000000.000000000\n",
             "headtrail_transactions_total 12345678\n",
             "headtrail_lost_total{stage=\"kernel\",reason=\"ring_full\",what=\"requests\"} 7\n",
+            "headtrail_connections_seen{protocol=\"http/2\"} 3\n",
             "headtrail_volume_dropped_total{reason=\"health \\\"check\\\"\\n\"} 3\n",
             "headtrail_bpf_run_seconds_total{program=\"ht_ingress\"} 1.500000000\n",
         ] {

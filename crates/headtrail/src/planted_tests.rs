@@ -7,7 +7,7 @@ use headtrail_assemble::{Assembler, Limits};
 use headtrail_record::event::{CloseReason, ConnectionId, Direction, Event, Segment, flags};
 use headtrail_record::json::{self, Context};
 use headtrail_record::redact::{FingerprintKey, Names, Policy, Redactor, Settings};
-use headtrail_record::{ecs, transaction::RawTransaction};
+use headtrail_record::{ecs, transaction::RawTransaction, unredacted::Unredacted};
 use headtrail_testkit::planted::{Exchange, Planter};
 
 use crate::text;
@@ -69,8 +69,8 @@ fn written(redactor: &mut Redactor, raws: Vec<RawTransaction>) -> Vec<u8> {
         let t = redactor.redact(raw);
         json::write_transaction(&mut out, &t, &context);
         ecs::write_transaction(&mut out, &t, &context);
-        text::write_transaction(&mut out, &t, &context, &text::Style::new(true, false, None));
-        text::write_transaction(&mut out, &t, &context, &text::Style::new(false, false, None));
+        text::write_transaction(&mut out, (&t).into(), &context, &text::Style::new(true, false, None));
+        text::write_transaction(&mut out, (&t).into(), &context, &text::Style::new(false, false, None));
     }
     out
 }
@@ -176,6 +176,34 @@ fn planted_secrets_are_found_where_they_are_kept() {
         leaking += usize::from(!leaks(&exchange, &out).is_empty());
     }
     assert!(leaking > 350, "{leaking} of 500");
+}
+
+/// What nothing is hidden of shows what was sent, in each form, and says so.
+#[test]
+fn planted_secrets_are_shown_where_that_was_asked_for() {
+    let mut redactor = Redactor::new(FingerprintKey { id: 1, secret: [7; 32] }, Policy::default());
+    let context = Context { run: 1, processes: &() };
+    let mut planter = Planter::new(2);
+    let (mut secrets, mut shown) = (0, [0; 3]);
+    for number in 0..500 {
+        let exchange = planter.exchange();
+        secrets += exchange.secrets.len();
+        let mut forms = [Vec::new(), Vec::new(), Vec::new()];
+        for raw in assembled(number + 1, &exchange.request, &exchange.response) {
+            let t = Unredacted::new(raw, &mut redactor);
+            json::write_unredacted(&mut forms[0], &t, &context);
+            ecs::write_unredacted(&mut forms[1], &t, &context);
+            let style = text::Style::new(true, false, None);
+            text::write_transaction(&mut forms[2], (&t).into(), &context, &style);
+        }
+        assert!(holds(&forms[0], "\"redacted\":[],\"unredacted\":true"), "{exchange:?}");
+        assert!(holds(&forms[1], "\"unredacted\":true"), "{exchange:?}");
+        for (form, shown) in forms.iter().zip(&mut shown) {
+            *shown += leaks(&exchange, form).len();
+        }
+    }
+    // All but those in a piece of a line that a cut head ends with, which is no line yet.
+    assert!(shown.iter().all(|&shown| shown * 10 > secrets * 9), "{shown:?} of {secrets}");
 }
 
 #[test]

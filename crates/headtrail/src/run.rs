@@ -51,7 +51,7 @@ use crate::sandbox;
 use crate::ships::{Prepared, Ships};
 use crate::signals::Signals;
 use crate::snapshot::{self, Board, Snapshot};
-use crate::summary::{Counts, Lost};
+use crate::summary::{Counts, Lost, protocols};
 use crate::watch::counts;
 use crate::web;
 
@@ -592,6 +592,7 @@ impl Daemon {
             taken_ns: now_ns,
             filter: self.plan.filter_text.clone(),
             transactions: self.recorder.transactions,
+            connections: protocols(&counts.assembled).map(|(name, count)| owned(name, count)).into(),
             long_calls: self.recorder.long_calls,
             lost,
             volume_dropped: reasons

@@ -1,4 +1,4 @@
-//! Transactions to standard output: redacted, in one of the formats.
+//! Transactions to standard output, in one of the formats: redacted, unless the user wants to see the secrets of a file.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -6,6 +6,7 @@ use headtrail_record::ecs;
 use headtrail_record::json::{self, Context};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
 use headtrail_record::transaction::RawTransaction;
+use headtrail_record::unredacted::Unredacted;
 
 use crate::cli::Format;
 use crate::exit::Failure;
@@ -16,10 +17,12 @@ use crate::text;
 /// Output bytes that are gathered before they are written.
 const OUTPUT_BYTES: usize = 256 * 1024;
 
-/// Redacts transactions and writes them.
+/// Redacts transactions, or does not where that was asked for, and writes them.
 pub(crate) struct Sink {
     pub(crate) format: Format,
     redactor: Redactor,
+    /// Nothing is hidden.
+    shows_secrets: bool,
     pub(crate) processes: ProcessTable,
     run: u64,
     pub(crate) text: text::Style,
@@ -37,12 +40,18 @@ impl Sink {
         Ok(Self {
             format,
             redactor: Redactor::new(fingerprint_key, Policy::default()),
+            shows_secrets: false,
             processes: ProcessTable::default(),
             run: key::run_id().map_err(Failure::refused)?,
             text: text::Style::new(verbose, colour(), width()),
             out: Vec::with_capacity(OUTPUT_BYTES * 2),
             failed: None,
         })
+    }
+
+    /// Hides nothing from now on.
+    pub(crate) fn show_secrets(&mut self) {
+        self.shows_secrets = true;
     }
 
     /// What became of standard output.
@@ -62,12 +71,22 @@ impl Sink {
         for process in raw.process.iter().chain(&raw.peer_process) {
             self.processes.learn(process);
         }
-        let transaction = self.redactor.redact(raw);
-        let context = Context { run: self.run, processes: &self.processes };
-        match self.format {
-            Format::Json => json::write_transaction(&mut self.out, &transaction, &context),
-            Format::Ecs => ecs::write_transaction(&mut self.out, &transaction, &context),
-            Format::Text => text::write_transaction(&mut self.out, &transaction, &context, &self.text),
+        if self.shows_secrets {
+            let t = Unredacted::new(raw, &mut self.redactor);
+            let context = Context { run: self.run, processes: &self.processes };
+            match self.format {
+                Format::Json => json::write_unredacted(&mut self.out, &t, &context),
+                Format::Ecs => ecs::write_unredacted(&mut self.out, &t, &context),
+                Format::Text => text::write_transaction(&mut self.out, (&t).into(), &context, &self.text),
+            }
+        } else {
+            let t = self.redactor.redact(raw);
+            let context = Context { run: self.run, processes: &self.processes };
+            match self.format {
+                Format::Json => json::write_transaction(&mut self.out, &t, &context),
+                Format::Ecs => ecs::write_transaction(&mut self.out, &t, &context),
+                Format::Text => text::write_transaction(&mut self.out, (&t).into(), &context, &self.text),
+            }
         }
         if self.out.len() >= OUTPUT_BYTES {
             self.flush();

@@ -27,6 +27,8 @@ pub(crate) struct Snapshot {
     pub(crate) filter: String,
     /// Transactions recorded.
     pub(crate) transactions: u64,
+    /// Connections that were looked into, by what they speak.
+    pub(crate) connections: Vec<Count>,
     /// Starts of long calls that were recorded.
     pub(crate) long_calls: u64,
     /// What is missing, by where and why. Reasons that did not occur stand here with zero.
@@ -203,6 +205,7 @@ pub(crate) fn example() -> Snapshot {
         taken_ns: 1_764_000_093_784_000_000,
         filter: "port 80\x1b[31m".to_owned(),
         transactions: 12_345_678,
+        connections: vec![count("http/1", 20), count("http/2", 3), count("other", 0)],
         long_calls: 17,
         lost: vec![
             lost("kernel", "ring_full", "requests", 7),

@@ -101,6 +101,11 @@ fn text(status: &Snapshot) -> String {
     if status.long_calls > 0 {
         lines.add("", &format!("{} long calls begun", thousands(status.long_calls)));
     }
+    if !status.connections.is_empty() {
+        let connections: Vec<_> =
+            status.connections.iter().map(|of| format!("{} {}", of.name, thousands(of.count))).collect();
+        lines.add("connections", &connections.join(", "));
+    }
     let lost: Vec<_> = status.lost.iter().filter(|lost| lost.count > 0).collect();
     if lost.is_empty() {
         lines.add("lost", "nothing");
@@ -235,6 +240,7 @@ mod tests {
             "watching      port 80\\x1b[31m\n",
             "transactions  12,345,678\n",
             "              17 long calls begun\n",
+            "connections   http/1 20, http/2 3, other 0\n",
             "lost          7 requests (kernel: ring_full)\n",
             "              1 responses (kernel: ring_full)\n",
             "ring          2.0 KiB of 16.0 MiB wait\n",

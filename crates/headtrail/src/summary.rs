@@ -27,12 +27,27 @@ pub(crate) struct Lost {
     pub(crate) count: u64,
 }
 
+/// What assembly itself could not read, zero or not.
+pub(crate) fn lost_in_assembly(of: &Assembled) -> [Lost; 2] {
+    let lost = |reason, what, count| Lost { stage: Cow::Borrowed("assemble"), reason, what, count };
+    [
+        lost("http2_lost", "directions of HTTP/2 in which the place was lost behind a hole", of.http2_lost),
+        lost("http2_blocks_broken", "header blocks of HTTP/2", of.http2_blocks_broken),
+    ]
+}
+
+/// Connections by what they speak.
+pub(crate) fn protocols(of: &Assembled) -> [(&'static str, u64); 3] {
+    let http1 = of.connections.saturating_sub(of.other_connections + of.http2_connections);
+    [("http/1", http1), ("http/2", of.http2_connections), ("other", of.other_connections)]
+}
+
 impl Counts {
     /// Every reason for which something is missing, with its count, zero or not.
     pub(crate) fn lost(&self) -> Vec<Lost> {
         let c = &self.captured;
         let kernel = |reason, what, count| Lost { stage: Cow::Borrowed("kernel"), reason, what, count };
-        vec![
+        let mut all = vec![
             kernel("ring_full", "requests", c.requests_lost),
             kernel("ring_full", "responses", c.responses_lost),
             kernel("ring_full", "unframed segments", c.raw_segments_lost),
@@ -52,7 +67,9 @@ impl Counts {
                 what: "messages that the kernel found and assembly did not",
                 count: self.framing_differs(),
             },
-        ]
+        ];
+        all.extend(lost_in_assembly(&self.assembled));
+        all
     }
 
     /// Messages that the kernel put into the ring as such and that assembly did not find. Zero unless one of both is
@@ -102,12 +119,12 @@ impl Counts {
                 lost + twin,
             );
         }
+        let [(_, http1), (_, http2), (_, other)] = protocols(a);
         let _ = writeln!(
             text,
-            "headtrail: connections {}: http/1 {}, other {}, filtered {}, other end on loopback {}",
+            "headtrail: connections {}: http/1 {http1}, http/2 {http2}, other {}, filtered {}, other end on loopback {}",
             c.sockets,
-            a.connections.saturating_sub(a.other_connections),
-            c.sockets_other + a.other_connections,
+            c.sockets_other + other,
             c.sockets_filtered,
             c.sockets_loopback,
         );
@@ -122,5 +139,35 @@ impl Counts {
             let _ = writeln!(text, "headtrail: {} bytes wait in the ring", self.backlog_bytes);
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_assembly_of_http2_lost_is_told() {
+        let counts = Counts {
+            captured: Captured::default(),
+            assembled: Assembled {
+                connections: 10,
+                http2_connections: 3,
+                other_connections: 2,
+                http2_lost: 4,
+                http2_blocks_broken: 5,
+                ..Assembled::default()
+            },
+            held: Messages::default(),
+            backlog_bytes: 0,
+        };
+        let report = counts.report();
+        for line in [
+            "http/1 5, http/2 3, other 2,",
+            "lost 4 directions of HTTP/2 in which the place was lost behind a hole (assemble: http2_lost)\n",
+            "lost 5 header blocks of HTTP/2 (assemble: http2_blocks_broken)\n",
+        ] {
+            assert!(report.contains(line), "{line}\n{report}");
+        }
     }
 }

@@ -15,8 +15,9 @@ use headtrail_record::printable;
 use headtrail_record::time::{NS_PER_S, write_time_of_day};
 use headtrail_record::tls::Tls;
 use headtrail_record::transaction::{
-    Incomplete, IncompleteReason, Line, Message, Phase, Role, StartLine, Transaction, Version,
+    Incomplete, IncompleteReason, Line, Message, Phase, Role, StartLine, Version,
 };
+use headtrail_record::unredacted::Shown;
 
 /// Columns of the method; the longest usual ones fill it.
 const METHOD_COLUMNS: usize = 7;
@@ -197,7 +198,7 @@ pub(crate) fn write_titles(out: &mut Vec<u8>, style: &Style) {
 }
 
 /// Appends one transaction, with the line end.
-pub(crate) fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context, style: &Style) {
+pub(crate) fn write_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context, style: &Style) {
     let facts = t.facts();
     let mut pen = Pen { out, colour: style.colour };
     pen.painted(Paint::Dim, |out| write_time_of_day(out, shifted(t.time_ns(), style.utc_offset_s)));
@@ -336,7 +337,7 @@ fn body_size(message: Option<&Message>) -> String {
 }
 
 /// Why the record is not whole, oddities and attacks, at the end of the line.
-fn write_marks(pen: &mut Pen<'_>, t: &Transaction) {
+fn write_marks(pen: &mut Pen<'_>, t: Shown<'_>) {
     match t.facts().phase {
         Phase::Whole => {}
         Phase::Start => pen.paint(Paint::Cyan, "▶ start "),
@@ -372,7 +373,7 @@ fn incomplete(entry: &Incomplete) -> String {
 
 /// Both messages and all that is known, indented; `>` before what the client sent, `<` before what the server sent,
 /// `*` before what neither did.
-fn write_details(pen: &mut Pen<'_>, t: &Transaction, context: &Context) {
+fn write_details(pen: &mut Pen<'_>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     let (client, server) = (facts.source, facts.destination);
     if let Some(request) = &facts.request {
@@ -454,7 +455,7 @@ fn write_grpc(pen: &mut Pen<'_>, grpc: &Grpc) {
     note(pen, &[text.as_bytes(), message.as_bytes()]);
 }
 
-fn write_features(pen: &mut Pen<'_>, t: &Transaction) {
+fn write_features(pen: &mut Pen<'_>, t: Shown<'_>) {
     let features = t.features();
     for jwt in &features.jwt {
         let alg = jwt.alg.as_deref().unwrap_or("unknown");

@@ -92,7 +92,7 @@ fn text(raw: RawTransaction, style: Style) -> String {
     }
     let t = REDACTOR.with_borrow_mut(|redactor| redactor.redact(raw));
     let mut out = Vec::new();
-    write_transaction(&mut out, &t, &Context { run: 1, processes: &() }, &style);
+    write_transaction(&mut out, (&t).into(), &Context { run: 1, processes: &() }, &style);
     String::from_utf8(out).unwrap()
 }
 

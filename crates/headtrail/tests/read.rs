@@ -107,6 +107,25 @@ fn a_capture_gives_what_was_sent() {
     assert_eq!(record["time"], "2023-11-14T22:13:20.002000000Z");
 }
 
+/// One switch, said aloud, prints secrets; without it nothing prints any.
+#[test]
+fn secrets_are_shown_only_when_asked_for() {
+    for format in ["text", "json", "ecs"] {
+        let hidden = read(&capture(), &["--format", format, "-v"]);
+        let shown = read(&capture(), &["--format", format, "-v", "--show-secrets"]);
+        let holds = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("abc123def");
+        assert_eq!((holds(&hidden), holds(&shown)), (false, true), "{format}: {hidden:?} {shown:?}");
+        let warned = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("WARNING");
+        assert_eq!((warned(&hidden), warned(&shown)), (false, true), "{format}");
+    }
+    let shown = records(&read(&capture(), &["--format", "json", "--show-secrets"]));
+    assert_eq!(shown[0]["request"]["lines"][3][1], "Bearer abc123def");
+    assert_eq!(
+        (&shown[0]["redacted"], &shown[0]["unredacted"]),
+        (&Value::from(Vec::<Value>::new()), &true.into())
+    );
+}
+
 #[test]
 fn a_file_that_ends_early_is_told_and_no_failure() {
     let whole = capture();
@@ -116,6 +135,94 @@ fn a_file_that_ends_early_is_told_and_no_failure() {
     assert!(records.iter().any(|r| r["type"] == "loss" && r["reason"] == "file_cut"), "{records:?}");
     assert!(records.iter().any(|r| r["type"] == "transaction" && r["request"]["frame"] == 3), "{records:?}");
     assert!(!output.stderr.is_empty());
+}
+
+/// The same, with a connection from another client behind it.
+fn two_connections() -> Vec<u8> {
+    let one = capture();
+    let mut other = one[24..].to_vec();
+    let mut at = 0;
+    while at < other.len() {
+        let len = u32::from_le_bytes(other[at + 8..at + 12].try_into().unwrap()) as usize;
+        // 10.0.0.1 becomes 10.0.0.9, in whichever direction.
+        for ip in [at + 16 + 30, at + 16 + 34] {
+            other[ip + 3] = if other[ip + 3] == 1 { 9 } else { other[ip + 3] };
+        }
+        at += 16 + len;
+    }
+    [one, other].concat()
+}
+
+/// Clients of the exchanges in a file, read by its name.
+fn clients_of(file: &Path, filter: &str) -> (Vec<String>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headtrail"));
+    let output =
+        command.args(["read", "--format", "json"]).arg(file).args(filter.split(' ')).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{filter}: {output:?}");
+    let whole = |r: &&Value| r["type"] == "transaction" && !r["request"].is_null();
+    let client = |r: &Value| r["source"]["ip"].as_str().unwrap().to_owned();
+    (records(&output).iter().filter(whole).map(client).collect(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_filter_selects_whole_connections() {
+    let folder = std::env::temp_dir().join(format!("headtrail-read-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("two.pcap");
+    fs::write(&file, two_connections()).unwrap();
+    let (one, other) = ("10.0.0.1", "10.0.0.9");
+    for (filter, wanted) in [
+        ("vlan", vec![one, other]),
+        ("vlan 7 and host 10.0.0.9", vec![other]),
+        // Of single packets: the answer's, which is the last one, or the first.
+        ("vlan and src port 8080 and dst host 10.0.0.1 and tcp[13] & 8 != 0", vec![one]),
+        ("vlan and dst host 10.0.0.9 and tcp[13] & 2 != 0", vec![other]),
+        ("vlan and not src host 10.0.0.1", vec![one, other]),
+        // The packets have a tag, as for tcpdump.
+        ("port 8080", vec![]),
+        ("greater 10000", vec![]),
+    ] {
+        let (clients, said) = clients_of(&file, filter);
+        assert_eq!(clients, wanted, "{filter}");
+        let filtered = format!("in 2 connections, {} of them filtered;", 2 - wanted.len());
+        assert!(said.contains(&filtered), "{filter}: {said}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_wrong_filter_is_refused_with_its_place() {
+    let folder = std::env::temp_dir().join(format!("headtrail-refused-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("one.pcap");
+    fs::write(&file, capture()).unwrap();
+    for (filter, caret) in [("port 80 adn port 90", "\n          ^"), ("port 80 and", "\n             ^")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headtrail"));
+        let output = command.arg("read").arg(&file).args(filter.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(caret), "{output:?}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// From standard input, which is read once, a connection is there from its first packet that matches on.
+#[test]
+fn a_filter_selects_from_standard_input() {
+    let run = |filter: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headtrail"));
+        command.args(["read", "--format", "json", "-"]).args(filter.split(' '));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&two_connections()).unwrap();
+        records(&child.wait_with_output().unwrap())
+    };
+    let wanted = run("vlan and host 10.0.0.9");
+    assert_eq!(wanted.len(), 1);
+    assert_eq!(wanted[0]["source"]["ip"], "10.0.0.9");
+    let wanted = run("vlan and src port 8080 and tcp[13] & 8 != 0");
+    assert_eq!(wanted.len(), 2, "{wanted:?}");
+    assert!(wanted.iter().all(|r| r["request"].is_null() && r["response"]["status"] == 200), "{wanted:?}");
 }
 
 #[test]
@@ -188,4 +295,82 @@ fn public_captures_are_read() {
     assert!(files.len() > 400, "{}", files.len());
     // Another reader finds 1,395 and 1,776; SOCKS and methods that are not in use are what this one does not see yet.
     assert!(requests > 1360 && responses > 1700, "{requests} requests, {responses} responses");
+}
+
+/// Both ends of the TCP packets that tcpdump prints, the lower one first; None where one is in a tunnel or cannot be told.
+fn ends_by_tcpdump(file: &Path, filter: &str) -> Option<std::collections::BTreeSet<(String, String)>> {
+    let mut command = Command::new("tcpdump");
+    let output = command.args(["-nn", "-q", "-t", "-K", "-r"]).arg(file).arg(filter).output().unwrap();
+    if !output.status.success() {
+        return None;
+    }
+    let mut found = std::collections::BTreeSet::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let parts: Vec<_> = line.split_whitespace().collect();
+        if !line.starts_with("IP") || line.matches(" > ").count() > 1 {
+            return None;
+        }
+        if let ["IP" | "IP6", from, ">", to, "tcp", ..] = parts[..] {
+            let (from, to) = (from.to_owned(), to.trim_end_matches(':').to_owned());
+            found.insert(if from < to { (from, to) } else { (to, from) });
+        }
+    }
+    Some(found)
+}
+
+#[test]
+fn a_filter_finds_what_tcpdump_finds() {
+    let Some(folder) = captures() else { return };
+    if Command::new("tcpdump").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: tcpdump is not installed");
+        return;
+    }
+    let mut files = Vec::new();
+    files_in(&folder, &mut files);
+    files.sort();
+    let all = |file: &Path, filter: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headtrail"));
+        let output = command.args(["read", "--format", "json"]).arg(file).args(filter).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}: {output:?}", file.display());
+        let mut records = records(&output);
+        records.retain(|r| r["type"] == "transaction");
+        records
+    };
+    let end = |end: &Value| format!("{}.{}", end["ip"].as_str().unwrap(), end["port"]);
+    let (mut compared, mut left_out) = (0, 0);
+    for file in files.iter().step_by(2) {
+        let without = all(file, &[]);
+        let Some(everything) = ends_by_tcpdump(file, "").filter(|_| !without.is_empty()) else { continue };
+        for filter in
+            ["src port 80", "greater 700", "tcp[tcpflags] & tcp-fin != 0", "net 192.168.0.0/16 or ip6"]
+        {
+            let Some(found) = ends_by_tcpdump(file, filter) else { continue };
+            // Ends that were used for one connection after the other do not tell which of them it was.
+            let connections: std::collections::BTreeSet<_> = without
+                .iter()
+                .map(|r| r["connection"].as_str().unwrap().split('-').nth(1).unwrap())
+                .collect();
+            if everything.len() < connections.len() {
+                continue;
+            }
+            let mut expected: Vec<_> = without
+                .iter()
+                .filter(|r| {
+                    let (from, to) = (end(&r["source"]), end(&r["destination"]));
+                    found.contains(&if from < to { (from, to) } else { (to, from) })
+                })
+                .map(|r| (r["request"]["frame"].clone(), r["response"]["frame"].clone()))
+                .collect();
+            let mut given: Vec<_> = all(file, &[filter])
+                .iter()
+                .map(|r| (r["request"]["frame"].clone(), r["response"]["frame"].clone()))
+                .collect();
+            expected.sort_by_key(|frames| format!("{frames:?}"));
+            given.sort_by_key(|frames| format!("{frames:?}"));
+            assert_eq!(given, expected, "{} {filter}", file.display());
+            compared += given.len();
+            left_out += without.len() - given.len();
+        }
+    }
+    assert!(compared > 200 && left_out > 200, "{compared} compared, {left_out} left out");
 }

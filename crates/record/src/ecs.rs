@@ -23,7 +23,8 @@ use crate::ecs_url::push_url;
 use crate::event::{Endpoint, ProcessRef};
 use crate::grpc::Grpc;
 use crate::json::{
-    Context, process_name, push_end, push_volume, side_name, write_connection_id, write_transaction_id,
+    Context, process_name, push_end, push_unredacted, push_volume, side_name, write_connection_id,
+    write_transaction_id,
 };
 use crate::json_features::push_features;
 use crate::json_packet::{Form, push_packet};
@@ -32,6 +33,7 @@ use crate::json_text::{
     push_string, push_time,
 };
 use crate::transaction::{Line, Message, Phase, Process, RawTransaction, Role, StartLine, Transaction};
+use crate::unredacted::{Shown, Unredacted};
 
 pub use crate::ecs_records::{
     write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
@@ -46,6 +48,15 @@ const MEMBER_BYTES_MAX: usize = 32_000;
 
 /// Appends one transaction as a document on a line of its own, with the line end.
 pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
+    push_transaction(out, t.into(), context);
+}
+
+/// Appends one transaction with its secrets as a document on a line of its own, with the line end; the document says so.
+pub fn write_unredacted(out: &mut Vec<u8>, t: &Unredacted, context: &Context) {
+    push_transaction(out, t.into(), context);
+}
+
+fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     let texts = facts.request.iter().chain(&facts.interim).chain(&facts.response).map(|m| m.text.len());
     out.reserve(3072 + texts.sum::<usize>() * 4);
@@ -86,7 +97,7 @@ pub(crate) fn push_head(out: &mut Vec<u8>, time_ns: u64, dataset: &str) {
 
 /// Appends the rest of a transaction's `event`. The types are those that the schema allows for the categories:
 /// access for both, protocol for network.
-fn push_event(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
+fn push_event(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     out.extend_from_slice(b",\"category\":[\"network\",\"web\"],\"type\":[\"access\",\"protocol\"");
     out.extend_from_slice(match facts.phase {
@@ -298,7 +309,7 @@ fn push_process_object(out: &mut Vec<u8>, of: &ProcessRef, known: Option<&Proces
 }
 
 /// Appends what the schema lacks.
-fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
+fn push_headtrail(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     out.extend_from_slice(b",\"headtrail\":{\"connection\":\"");
     write_connection_id(out, context.run, facts.connection);
@@ -353,6 +364,7 @@ fn push_headtrail(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
         out.extend_from_slice(b",\"redacted\":");
         push_list(out, t.redacted());
     }
+    push_unredacted(out, t);
     if t.left_out() > 0 {
         out.extend_from_slice(b",\"left_out\":");
         push_number(out, t.left_out());
@@ -457,7 +469,7 @@ fn push_lines(out: &mut Vec<u8>, name: &str, message: &Message, lines: &[Line], 
     out.push(b']');
 }
 
-fn push_timing(out: &mut Vec<u8>, t: &Transaction) {
+fn push_timing(out: &mut Vec<u8>, t: Shown<'_>) {
     let timing = t.timing();
     let members: [(&[u8], Option<u64>); 4] = [
         (b"\"request_ns\":", timing.request_ns),

@@ -165,6 +165,7 @@ pub const FIELDS: &[Field] = &[
     field("headtrail.features.patterns.kind", "keyword", "Pattern that hit: secret or attack."),
     field("headtrail.features.patterns.class", "keyword", "Pattern that hit: its class."),
     field("headtrail.redacted", "keyword", "Names of the lines in which something was replaced."),
+    field("headtrail.unredacted", "boolean", "Nothing was replaced: it was printed with its secrets."),
     field("headtrail.left_out", "long", "Lines, cookies and query keys that were left out by the user's settings."),
     field("headtrail.stream", "long", "HTTP/2 stream."),
     field("headtrail.reset.by", "keyword", "Which end gave the stream up: request or response."),

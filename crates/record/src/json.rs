@@ -19,6 +19,7 @@ use crate::tls::Tls;
 use crate::transaction::{
     Line, Message, Phase, Process, RawTransaction, Reset, Side, Span, StartLine, Transaction,
 };
+use crate::unredacted::{Shown, Unredacted};
 
 pub use crate::json_records::{
     write_annotation, write_checkpoint, write_coverage, write_lifecycle, write_loss, write_record,
@@ -85,6 +86,15 @@ pub fn side_name(side: Side) -> &'static str {
 
 /// Appends one transaction as a line, with the line end.
 pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) {
+    push_transaction(out, t.into(), context);
+}
+
+/// Appends one transaction with its secrets as a line, with the line end; the line says so.
+pub fn write_unredacted(out: &mut Vec<u8>, t: &Unredacted, context: &Context) {
+    push_transaction(out, t.into(), context);
+}
+
+fn push_transaction(out: &mut Vec<u8>, t: Shown<'_>, context: &Context) {
     let facts = t.facts();
     // One growth at most for the usual line, whose lines come with four more bytes each than on the wire.
     let texts = facts.request.iter().chain(&facts.interim).chain(&facts.response).map(|m| m.text.len());
@@ -136,6 +146,7 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     push_features(out, t.features());
     out.extend_from_slice(b",\"redacted\":");
     push_list(out, t.redacted());
+    push_unredacted(out, t);
     if t.left_out() > 0 {
         out.extend_from_slice(b",\"left_out\":");
         push_number(out, t.left_out());
@@ -150,6 +161,13 @@ pub fn write_transaction(out: &mut Vec<u8>, t: &Transaction, context: &Context) 
     }
     push_volume(out, t);
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends that nothing was hidden, where that is so.
+pub(crate) fn push_unredacted(out: &mut Vec<u8>, t: Shown<'_>) {
+    if t.is_unredacted() {
+        out.extend_from_slice(b",\"unredacted\":true");
+    }
 }
 
 fn push_tls(out: &mut Vec<u8>, tls: Option<&Tls>) {
@@ -234,7 +252,7 @@ fn push_reset(out: &mut Vec<u8>, reset: &Reset) {
 }
 
 /// Appends what the settings of the volume did to the record, each only if they did: those who set nothing pay nothing.
-pub(crate) fn push_volume(out: &mut Vec<u8>, t: &Transaction) {
+pub(crate) fn push_volume(out: &mut Vec<u8>, t: Shown<'_>) {
     if t.sample_rate() != Rate::ALL {
         // Writing to a vector cannot fail.
         let _ = write!(out, ",\"sample_rate\":{}", t.sample_rate());
@@ -335,7 +353,7 @@ fn push_never_indexed(out: &mut Vec<u8>, lines: &[Line]) {
     out.push(b']');
 }
 
-fn push_timing(out: &mut Vec<u8>, t: &Transaction) {
+fn push_timing(out: &mut Vec<u8>, t: Shown<'_>) {
     let timing = t.timing();
     out.extend_from_slice(b",\"timing\":{\"request_ns\":");
     push_optional_number(out, timing.request_ns);

@@ -2,7 +2,7 @@
 //!
 //! Place in the data's way: `capture` yields [`event::Event`]s; `assemble` turns them into
 //! [`transaction::RawTransaction`]s; [`redact`] turns those into [`transaction::Transaction`]s, the only
-//! form that can be written or printed. [`proto`] is how records lie in a journal, [`json`] and [`ecs`] how they
+//! form that can be written; [`unredacted`] is the one exception for printing. [`proto`] is how records lie in a journal, [`json`] and [`ecs`] how they
 //! are shown. No I/O and no clock in this crate: bytes and time are arguments.
 #![forbid(unsafe_code)]
 
@@ -30,4 +30,5 @@ pub mod redact;
 pub mod time;
 pub mod tls;
 pub mod transaction;
+pub mod unredacted;
 pub mod volume;

@@ -220,12 +220,12 @@ pub(super) fn check(program: &[ClassicInsn]) -> Result<Vec<Op>, ProgramError> {
 }
 
 /// Runs a checked program over a packet; not 0 means that the packet matches.
-pub(super) fn run(ops: &[Op], packet: &[u8]) -> u32 {
-    run_checked(ops, packet).unwrap_or(0)
+pub(super) fn run(ops: &[Op], packet: &[u8], wire_bytes: u32) -> u32 {
+    run_checked(ops, packet, wire_bytes).unwrap_or(0)
 }
 
 /// `None` where the program ended by itself: a load outside, a division by zero.
-fn run_checked(ops: &[Op], packet: &[u8]) -> Option<u32> {
+fn run_checked(ops: &[Op], packet: &[u8], wire_bytes: u32) -> Option<u32> {
     let (mut a, mut x) = (0u32, 0u32);
     let mut mem = [0u32; SCRATCH_WORDS];
     let mut at = 0usize;
@@ -236,10 +236,10 @@ fn run_checked(ops: &[Op], packet: &[u8]) -> Option<u32> {
             Op::LoadAbs(width, k) => a = load(packet, k, width)?,
             Op::LoadInd(width, k) => a = load(packet, x.checked_add(k)?, width)?,
             Op::LoadImm(k) => a = k,
-            Op::LoadLen => a = packet.len() as u32,
+            Op::LoadLen => a = wire_bytes,
             Op::LoadMem(k) => a = *mem.get(k as usize)?,
             Op::LoadXImm(k) => x = k,
-            Op::LoadXLen => x = packet.len() as u32,
+            Op::LoadXLen => x = wire_bytes,
             Op::LoadXMem(k) => x = *mem.get(k as usize)?,
             Op::LoadXHeaderLen(k) => x = (load(packet, k, Width::Byte)? & 0xf) << 2,
             Op::Store(k) => *mem.get_mut(k as usize)? = a,
@@ -327,9 +327,9 @@ mod tests {
             vec![insn(0x01, 0, 0, u32::MAX), insn(0x50, 0, 0, 1), insn(0x06, 0, 0, 9)], // ldb [x + 1]
             vec![insn(0x3c, 0, 0, 0), insn(0x06, 0, 0, 9)],        // div x
         ] {
-            assert_eq!(run(&check(&program).unwrap(), &packet), 0, "{program:?}");
+            assert_eq!(run(&check(&program).unwrap(), &packet, packet.len() as u32), 0, "{program:?}");
         }
         let program = [insn(0x20, 0, 0, 0), insn(0x16, 0, 0, 0)];
-        assert_eq!(run(&check(&program).unwrap(), &packet), 0x0102_0304);
+        assert_eq!(run(&check(&program).unwrap(), &packet, packet.len() as u32), 0x0102_0304);
     }
 }

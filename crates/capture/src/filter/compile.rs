@@ -9,20 +9,23 @@ use super::lex::Token;
 /// The link type of packets that begin with their IPv4 or IPv6 header. As libpcap numbers it on Linux
 /// (DLT_RAW): the number in capture files (LINKTYPE_RAW, 101) is another one, which `pcap_open_dead` does
 /// not know.
-const DLT_RAW: pcap::Linktype = pcap::Linktype(12);
+pub(super) const DLT_RAW: pcap::Linktype = pcap::Linktype(12);
 
 /// libpcap looks names up with functions that share static memory (`getservbyname` and relatives in
 /// versions before 1.10), so one filter is compiled at a time.
 static COMPILING: Mutex<()> = Mutex::new(());
 
-/// Compiles `filter`, whose tokens are `tokens`, without libpcap's optimiser, for two reasons. It is wrong: of
+/// Compiles `filter`, whose tokens are `tokens`, for packets of a link type, without libpcap's optimiser, for two reasons. It is wrong: of
 /// `src or dst port 81 or 0 && host 2001:db8::1 or !(port 81 or 65535)` version 1.10.3 loses the test for a
 /// source port of 65535 where the destination port was compared last. And its time grows faster than the
 /// square of the number of ports, to minutes. The program runs once a flow, so its length costs little.
-pub(super) fn compile(filter: &str, tokens: &[Token]) -> Result<Vec<ClassicInsn>, FilterError> {
+pub(super) fn compile(
+    filter: &str,
+    tokens: &[Token],
+    link: pcap::Linktype,
+) -> Result<Vec<ClassicInsn>, FilterError> {
     let _one_at_a_time = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
-    let capture =
-        pcap::Capture::dead(DLT_RAW).map_err(|error| located(filter, tokens, &error.to_string()))?;
+    let capture = pcap::Capture::dead(link).map_err(|error| located(filter, tokens, &error.to_string()))?;
     let program = capture.compile(filter, false).map_err(|error| {
         let text = match error {
             pcap::Error::PcapError(text) => text,

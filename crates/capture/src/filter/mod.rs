@@ -13,7 +13,8 @@
 //! Invariants: the program returns 1 on every path, because 0 would drop the user's packet. What passes
 //! the check compiles to loads inside the header; the translation does not rely on it.
 //!
-//! What it does not do: terms of single packets or of the link layer. They are errors with a caret.
+//! What it does not do: terms of single packets or of the link layer. They are errors with a caret. For capture files,
+//! where packets are at hand, there is [`PacketFilter`], which knows them all and runs in user space.
 
 mod check;
 pub mod classic;
@@ -21,6 +22,7 @@ mod compile;
 pub mod ebpf;
 mod error;
 mod lex;
+mod packets;
 pub mod program;
 pub mod translate;
 mod words;
@@ -33,6 +35,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use self::classic::ClassicInsn;
 pub use self::error::FilterError;
+pub use self::packets::PacketFilter;
 
 /// Bytes of a header that a filter runs over: an IPv6 header and two ports, rounded up.
 pub const HEADER_SIZE_BYTES: usize = 48;
@@ -50,7 +53,7 @@ impl Filter {
     /// The empty filter selects everything.
     pub fn parse(text: &str) -> Result<Filter, FilterError> {
         let tokens = check::check(text)?;
-        let insns = compile::compile(text, &tokens)?;
+        let insns = compile::compile(text, &tokens, compile::DLT_RAW)?;
         let refused = |error: classic::ProgramError| FilterError::new(text, 0, format!("the filter {error}"));
         let ops = classic::check(&insns).map_err(refused)?;
         // Whether it fits the kernel does not depend on the maps and places, so it is known here and now.
@@ -81,7 +84,7 @@ impl Filter {
         [flow_header(src, dst), flow_header(dst, src)]
             .into_iter()
             .flatten()
-            .any(|header| classic::run(&self.ops, &header) != 0)
+            .any(|header| classic::run(&self.ops, &header, HEADER_SIZE_BYTES as u32) != 0)
     }
 }
 

@@ -238,7 +238,7 @@ proptest! {
     #[test]
     fn translation_keeps_the_meaning_of_any_program(program in program(), forward in header(), mirrored in header()) {
         let ops = classic::check(&program).unwrap();
-        let wanted = classic::run(&ops, &forward) != 0 || classic::run(&ops, &mirrored) != 0;
+        let wanted = classic::run(&ops, &forward, forward.len() as u32) != 0 || classic::run(&ops, &mirrored, mirrored.len() as u32) != 0;
         prop_assert_eq!(verdict_in_vm(&emitted(&program), &forward, &mirrored), wanted);
     }
 

@@ -60,7 +60,11 @@ fn nghttp_told(output: &str) -> BTreeMap<u64, Told> {
                     let block = std::mem::take(list);
                     let one = told.entry(1).or_default();
                     let is_request = one.request.is_empty();
-                    if is_request { one.request.push(block) } else { one.response.push(block) }
+                    if is_request {
+                        one.request.push(block)
+                    } else {
+                        one.response.push(block)
+                    }
                     upgrade = None;
                 }
                 Some(ref mut list) if text.contains(": ") => list.push(line(text)),
@@ -99,7 +103,10 @@ fn recorded(record: &Value) -> Told {
         both.into_iter().filter(|block| !block.is_empty()).collect()
     };
     let interim = record["interim"].as_array().unwrap().iter().map(|message| lines(message, "lines"));
-    Told { request: blocks(&record["request"]), response: interim.chain(blocks(&record["response"])).collect() }
+    Told {
+        request: blocks(&record["request"]),
+        response: interim.chain(blocks(&record["response"])).collect(),
+    }
 }
 
 /// A process that is killed at the end.
@@ -154,9 +161,16 @@ fn captured<T>(port: u16, action: impl FnOnce() -> T) -> (T, Vec<Value>) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("lo.pcap");
     let mut command = Command::new("tcpdump");
-    command.args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"]).arg(&file).arg(format!("port {port}"));
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tcpdump starts");
+    command
+        .args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"])
+        .arg(&file)
+        .arg(format!("port {port}"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tcpdump starts");
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut text = String::new();
     while !text.contains("listening on") {
@@ -215,7 +229,8 @@ fn nghttp_with_everything_that_frames_may_have() {
     let _server =
         nghttpd(folder.path(), port, &[push, "--trailer=x-end: one", "--trailer=x-end: two", "-b", "37"]);
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
-    let (index, style, big, nothing) = (url("/index.html"), url("/style.css"), url("/big.bin"), url("/nothing"));
+    let (index, style, big, nothing) =
+        (url("/index.html"), url("/style.css"), url("/big.bin"), url("/nothing"));
     let data = folder.path().join("big.bin");
     let data = data.to_str().unwrap();
     let cases: [&[&str]; 8] = [
@@ -224,7 +239,14 @@ fn nghttp_with_everything_that_frames_may_have() {
         &["-b", "16", "--continuation", "--trailer=x-t: 9", "--trailer=x-t: 10", "-d", data, &index],
         &["-p", "3", "--no-dep", "-m", "40", &style],
         &["--header-table-size=0", "-m", "5", &style, &big],
-        &["--header-table-size=8192", "--header-table-size=100", "--encoder-header-table-size=64", "-m", "5", &style],
+        &[
+            "--header-table-size=8192",
+            "--header-table-size=100",
+            "--encoder-header-table-size=64",
+            "-m",
+            "5",
+            &style,
+        ],
         &["--window-bits=10", "-d", data, &big, &style],
         &["--no-push", "--expect-continue", "-d", data, &index],
     ];
@@ -290,7 +312,11 @@ fn curl_agrees(port: u16, args: &[&str]) -> Vec<Value> {
     let mut recorded_responses = Vec::new();
     for record in &records {
         let request = &record["request"];
-        let start = format!("{} {} HTTP/1.1", request["method"].as_str().unwrap(), request["target"].as_str().unwrap());
+        let start = format!(
+            "{} {} HTTP/1.1",
+            request["method"].as_str().unwrap(),
+            request["target"].as_str().unwrap()
+        );
         recorded_requests.push((start, lines(request, "lines")));
         let interim = record["interim"].as_array().unwrap().iter();
         recorded_responses.extend(interim.map(|m| (m["status"].as_u64().unwrap(), lines(m, "lines"))));

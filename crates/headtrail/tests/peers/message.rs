@@ -58,7 +58,9 @@ pub struct Message {
 
 impl Message {
     pub fn equals(&self, other: &Self) -> bool {
-        same_start(&self.start, &other.start) && same_lines(&self.lines, &other.lines) && same_lines(&self.trailers, &other.trailers)
+        same_start(&self.start, &other.start)
+            && same_lines(&self.lines, &other.lines)
+            && same_lines(&self.trailers, &other.trailers)
     }
 
     /// The first place where two messages differ, for people.
@@ -67,12 +69,20 @@ impl Message {
             return format!("{} / {}", self.start, other.start);
         }
         let all = |message: &Self| -> Lines {
-            message.lines.iter().chain([&(b"--".to_vec(), Vec::new())]).chain(&message.trailers).cloned().collect()
+            message
+                .lines
+                .iter()
+                .chain([&(b"--".to_vec(), Vec::new())])
+                .chain(&message.trailers)
+                .cloned()
+                .collect()
         };
         let (ours, theirs) = (all(self), all(other));
         let at = ours.iter().zip(&theirs).take_while(|(a, b)| same(&a.0, &b.0) && same(&a.1, &b.1)).count();
         let show = |lines: &Lines| {
-            lines.get(at).map_or("nothing".to_string(), |(n, v)| format!("{}: {}", n.escape_ascii(), v.escape_ascii()))
+            lines
+                .get(at)
+                .map_or("nothing".to_string(), |(n, v)| format!("{}: {}", n.escape_ascii(), v.escape_ascii()))
         };
         format!("{} [{at}] {} / {}", self.start, show(&ours), show(&theirs))
     }
@@ -90,7 +100,9 @@ impl fmt::Display for Start {
 
 fn same_start(ours: &Start, theirs: &Start) -> bool {
     match (ours, theirs) {
-        (Start::Request(method, target), Start::Request(method2, target2)) => method == method2 && same(target, target2),
+        (Start::Request(method, target), Start::Request(method2, target2)) => {
+            method == method2 && same(target, target2)
+        }
         _ => ours == theirs,
     }
 }

@@ -265,8 +265,10 @@ fn stories_that_are_joined_give_no_wrong_pair() {
     assert!(records > 5_000, "{records}");
 }
 
+type Packets = Vec<(Direction, Vec<u8>)>;
+
 /// Packets of what is no HTTP/2, as long as a proof would take.
-fn others() -> Vec<(&'static str, Vec<(Direction, Vec<u8>)>)> {
+fn others() -> Vec<(&'static str, Packets)> {
     let both = |make: &dyn Fn(usize, bool) -> Vec<u8>| {
         (0..400).flat_map(|i| [(REQUESTS, make(i, true)), (RESPONSES, make(i, false))]).collect::<Vec<_>>()
     };

@@ -283,7 +283,7 @@ fn nghttp_and_curl_that_upgrade() {
 }
 
 /// Heads that `curl -v` shows, in order: the start-line's parts are left to the records' own fields.
-fn curl_told(output: &str) -> (Vec<(String, Lines)>, Vec<(String, Lines)>) {
+fn curl_told(output: &str) -> [Vec<(String, Lines)>; 2] {
     let side = |mark: &str| {
         let mut heads: Vec<(String, Lines)> = Vec::new();
         let mut open = false;
@@ -301,14 +301,14 @@ fn curl_told(output: &str) -> (Vec<(String, Lines)>, Vec<(String, Lines)>) {
         }
         heads
     };
-    (side("> "), side("< "))
+    [side("> "), side("< ")]
 }
 
 /// `curl -v` and the records say the same.
 fn curl_agrees(port: u16, args: &[&str]) -> Vec<Value> {
     let all = [&["-sv", "-o", "/dev/null", "--noproxy", "*"], args].concat();
     let (output, records) = captured(port, || run("curl", &all));
-    let (requests, responses) = curl_told(&output);
+    let [requests, responses] = curl_told(&output);
     let mut recorded_requests = Vec::new();
     let mut recorded_responses = Vec::new();
     for record in &records {
@@ -416,7 +416,7 @@ fn a_client_that_goes_early() {
     let url = format!("http://127.0.0.1:{port}/big.bin");
     let args = ["-sv", "--http2-prior-knowledge", "-o", "/dev/null", "--limit-rate", "1k", "-m", "0.4", &url];
     let (output, records) = captured(port, || run("curl", &args));
-    let (_, responses) = curl_told(&output);
+    let [_, responses] = curl_told(&output);
     assert_eq!((records.len(), responses.len()), (1, 1), "{output}");
     let record = &records[0];
     assert_eq!(lines(&record["response"], "lines")[1..], responses[0].1, "{record}");

@@ -66,7 +66,8 @@ fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
 
 fn file(path: &Path, name: &str, totals: &Mutex<Totals>, everything: bool, number: usize, list: &[Accepted]) {
     let ours = ours::messages(path);
-    if ours.is_empty() && !everything && number % ONE_IN != 0 && list.iter().all(|a| a.file != name) {
+    if ours.is_empty() && !everything && !number.is_multiple_of(ONE_IN) && list.iter().all(|a| a.file != name)
+    {
         return;
     }
     let mut best: HashMap<Key, Direction> = HashMap::new();

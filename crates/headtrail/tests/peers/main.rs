@@ -22,7 +22,7 @@ use crate::compare::{Difference, Direction, compare};
 use crate::message::{Key, Message};
 
 /// Of the files in which `read` finds nothing, one in so many is shown to tshark too, where not all are.
-const ONE_IN: usize = 8;
+const ONE_IN: usize = 16;
 /// Least share of messages that are equal, and most that may be on the list, in hundredths.
 const EQUAL_MIN: usize = 99;
 const ACCEPTED_MAX: usize = 1;

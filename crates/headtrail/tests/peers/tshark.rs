@@ -11,11 +11,10 @@ use crate::message::{End, Key, Lines, Message, Start};
 /// With out-of-order reassembly it shows nothing behind a lost segment; without, it breaks heads that came out of order.
 /// A message whose body does not end in the capture is shown only where bodies are not put together. Where segments are not
 /// put together at all, a head in one segment is shown, whatever is missing around it.
-pub const RUNS: [&[&str]; 5] = [
+pub const RUNS: [&[&str]; 4] = [
     &["-o", "tcp.reassemble_out_of_order:TRUE"],
     &["-o", "tcp.reassemble_out_of_order:FALSE"],
     &["-o", "tcp.reassemble_out_of_order:TRUE", "-o", "http.desegment_body:FALSE"],
-    &["-o", "tcp.reassemble_out_of_order:FALSE", "-o", "http.desegment_body:FALSE"],
     &["-o", "tcp.desegment_tcp_streams:FALSE"],
 ];
 

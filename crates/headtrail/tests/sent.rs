@@ -190,7 +190,8 @@ fn captured<T>(port: u16, action: impl FnOnce() -> T) -> (T, Vec<Value>) {
     stderr.read_to_string(&mut rest).unwrap();
     child.wait().unwrap();
     assert!(rest.contains("0 packets dropped by kernel"), "{rest}");
-    let output = headtrail().args(["read", "--format", "json"]).arg(&file).output().unwrap();
+    let output =
+        headtrail().args(["read", "--show-secrets", "--format", "json"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

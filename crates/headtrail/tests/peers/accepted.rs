@@ -8,25 +8,35 @@ use crate::compare::Difference;
 use crate::message::Key;
 
 /// Reasons, with what each means. The bytes of an entry stand in its file and show it.
-const CLASSES: [(&str, &str); 6] = [
+const CLASSES: [(&str, &str); 10] = [
+    (
+        "ambiguous_body",
+        "no reading of the framing is right: we take what follows for a body of unknown length, tshark for a request",
+    ),
+    (
+        "before_socks",
+        "something else is said before the SOCKS handshake: we do not look for HTTP there, tshark does everywhere",
+    ),
+    ("continuation", "a header block in several frames: tshark 4.0 does not join them"),
+    ("cut_head", "the capture ends within the head: we show its beginning and say so, tshark shows none"),
     (
         "cut_line",
         "the capture ends within a line: tshark shows what is there of it as a line, we leave it out",
     ),
     (
-        "cut_head",
-        "the capture ends within the head: tshark does not show it, we show its beginning and say so",
-    ),
-    ("continuation", "a header block in several frames: tshark 4.0 does not join them"),
-    (
         "gap_in_body",
         "bytes of a chunked body are missing: what follows may be body, and nothing proves that it is not",
     ),
     (
-        "before_socks",
-        "another protocol comes before the SOCKS handshake: we do not look for HTTP there, tshark does everywhere",
+        "no_target",
+        "a request-line without a target, or with two: tshark takes the version, or the first, for one",
+    ),
+    (
+        "no_version",
+        "a line without a version of HTTP: a whole request of HTTP/0.9 or no message, and tshark reads on",
     ),
     ("tunnel", "tshark shows what goes into a tunnel, and not what comes out of it"),
+    ("unknown_method", "tshark 4.0 does not know the method"),
 ];
 
 /// A difference that is accepted.

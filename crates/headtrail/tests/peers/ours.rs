@@ -11,7 +11,7 @@ use crate::message::{End, Key, Lines, Message, Start};
 /// Messages in a file, by direction, in order.
 pub fn messages(file: &Path) -> HashMap<Key, Vec<Message>> {
     let output = Command::new(env!("CARGO_BIN_EXE_headtrail"))
-        .args(["read", "--format", "json"])
+        .args(["read", "--show-secrets", "--format", "json"])
         .arg(file)
         .output()
         .unwrap();

@@ -27,8 +27,7 @@ impl Skip {
 
     /// The head goes on with `bytes`.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
-        let mut lines = bytes.split_inclusive(|&b| b == b'\n');
-        while let Some(part) = lines.next() {
+        for part in bytes.split_inclusive(|&b| b == b'\n') {
             self.append(part);
             if part.ends_with(b"\n") {
                 self.judge();

@@ -266,7 +266,6 @@ fn stories_that_are_joined_give_no_wrong_pair() {
     assert!(records > 5_000, "{records}");
 }
 
-
 /// Packets of what is no HTTP/2, as long as a proof would take.
 fn others() -> Vec<(&'static str, Packets)> {
     let both = |make: &dyn Fn(usize, bool) -> Vec<u8>| {

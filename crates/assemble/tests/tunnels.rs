@@ -70,7 +70,8 @@ fn is_pair(transaction: &RawTransaction) -> bool {
 
 #[test]
 fn http_behind_a_socks_handshake_in_any_pieces() {
-    let client = [&b"\x05\x02\x00\x02"[..], b"\x01\x02me\x03pwd", b"\x05\x01\x00\x03\x01a\x00\x50", GET].concat();
+    let client =
+        [&b"\x05\x02\x00\x02"[..], b"\x01\x02me\x03pwd", b"\x05\x01\x00\x03\x01a\x00\x50", GET].concat();
     let server = [&b"\x05\x02"[..], b"\x01\x00", b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50", OK].concat();
     for step in 1..20 {
         let mut wire = Wire::new();
@@ -96,7 +97,10 @@ fn what_a_proxy_refuses_or_others_say_is_not_entered() {
     for (client, server) in [
         (&b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00"[..], &b"\x00\x5b\x00\x50\x7f\x00\x00\x01"[..]),
         (b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50", b"\x05\xff"),
-        (b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x16SSH-2.0-x y\r\n", b"\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x16SSH-2.0-z\r\n"),
+        (
+            b"\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x16SSH-2.0-x y\r\n",
+            b"\x05\x00\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x16SSH-2.0-z\r\n",
+        ),
     ] {
         let mut wire = Wire::new();
         wire.send(REQUESTS, client);
@@ -109,7 +113,9 @@ fn what_a_proxy_refuses_or_others_say_is_not_entered() {
 #[test]
 fn http_in_a_tunnel_of_connect() {
     let mut wire = Wire::new();
-    for (direction, bytes) in [(REQUESTS, CONNECT), (RESPONSES, ESTABLISHED), (REQUESTS, GET), (RESPONSES, OK)] {
+    for (direction, bytes) in
+        [(REQUESTS, CONNECT), (RESPONSES, ESTABLISHED), (REQUESTS, GET), (RESPONSES, OK)]
+    {
         wire.send(direction, bytes);
     }
     let (out, _) = wire.read(true);

@@ -301,7 +301,8 @@ impl Connection {
         let stream = &self.streams[direction.index()];
         let at_start = self.fresh[direction.index()] || run.is_start();
         let begins = self.request_direction.is_none() && self.number == 0 && at_start;
-        if !begins && !(self.entered && self.request_direction == Some(direction)) {
+        let goes_on = self.entered && self.request_direction == Some(direction);
+        if !(begins || goes_on) {
             return false;
         }
         let bytes = stream.partial.as_ref().map_or(run.bytes, |partial| &partial.bytes);

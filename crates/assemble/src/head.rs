@@ -368,6 +368,15 @@ fn trimmed(text: &[u8], mut start: usize, mut end: usize) -> Span {
 }
 
 /// `whole`: its end was seen.
+/// Where the target ends in a request-line that was cut: before the beginning of a version.
+fn cut_target_end(line: &[u8]) -> usize {
+    let mut blanks = line.iter().enumerate().filter(|&(_, &b)| is_blank(b)).map(|(at, _)| at);
+    match (blanks.next(), blanks.next_back()) {
+        (Some(_), Some(last)) if b"HTTP/1.1".starts_with(&line[last + 1..]) => last,
+        _ => line.len(),
+    }
+}
+
 fn start_line(text: &[u8], end: usize, whole: bool) -> (StartLine, Version) {
     let line = &text[..end];
     if line.starts_with(b"HTTP/") {
@@ -381,7 +390,7 @@ fn start_line(text: &[u8], end: usize, whole: bool) -> (StartLine, Version) {
     let (target_end, version) = match told.filter(|told| whole || told.1 != Version::Other) {
         Some(told) => told,
         None if whole => (stripped.len(), Version::Http09),
-        None => (stripped.len(), Version::default()),
+        None => (cut_target_end(stripped), Version::default()),
     };
     let method_end = line.iter().position(|&b| is_blank(b)).unwrap_or(target_end).min(target_end);
     let target = trimmed(text, method_end, target_end);

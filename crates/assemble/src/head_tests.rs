@@ -139,6 +139,15 @@ fn rfc1945_5_a_request_line_without_a_version_is_a_whole_request() {
         assert_eq!(simple_request(other), None, "{}", other.escape_ascii());
     }
     assert_eq!(anomalies(&read_default(b"GET /a\r\n")), [Anomaly::VersionUnknown]);
+    for (text, target) in [
+        (&b"GET /a HTT"[..], "/a"),
+        (b"GET /a HTTP/1.", "/a"),
+        (b"GET /a HTTP/", "/a"),
+        (b"GET /a b", "/a b"),
+        (b"GET HTT", "HTT"),
+    ] {
+        assert_eq!(request_of(&split(text, true, &Limits::default())).1, target);
+    }
     let cut = split(b"GET /a", true, &Limits::default());
     assert_eq!((cut.version, anomalies(&cut)), (Version::Http11, vec![]));
 }

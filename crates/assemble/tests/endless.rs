@@ -164,7 +164,9 @@ fn next(sender: &Sender) -> (Direction, Vec<u8>) {
             let opened = frame(1, END_HEADERS, stream, &GET);
             (REQUESTS, [opened, frame(0, 0, stream, &value(900))].concat())
         }
-        Kind::Continuation => (REQUESTS, frame(9, 0, 1, &literal(n % 3 == 0, b"x-more", &value(1_000)))),
+        Kind::Continuation => {
+            (REQUESTS, frame(9, 0, 1, &literal(n.is_multiple_of(3), b"x-more", &value(1_000))))
+        }
         Kind::References => (REQUESTS, frame(1, END_HEADERS, stream, &block(vec![0xbe; 1_300]))),
         Kind::Entries => {
             let field = literal(true, &n.to_be_bytes(), &value(n as usize % 1_200));

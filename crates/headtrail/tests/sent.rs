@@ -60,7 +60,11 @@ fn nghttp_told(output: &str) -> BTreeMap<u64, Told> {
                     let block = std::mem::take(list);
                     let one = told.entry(1).or_default();
                     let is_request = one.request.is_empty();
-                    if is_request { one.request.push(block) } else { one.response.push(block) }
+                    if is_request {
+                        one.request.push(block)
+                    } else {
+                        one.response.push(block)
+                    }
                     upgrade = None;
                 }
                 Some(ref mut list) if text.contains(": ") => list.push(line(text)),
@@ -99,7 +103,10 @@ fn recorded(record: &Value) -> Told {
         both.into_iter().filter(|block| !block.is_empty()).collect()
     };
     let interim = record["interim"].as_array().unwrap().iter().map(|message| lines(message, "lines"));
-    Told { request: blocks(&record["request"]), response: interim.chain(blocks(&record["response"])).collect() }
+    Told {
+        request: blocks(&record["request"]),
+        response: interim.chain(blocks(&record["response"])).collect(),
+    }
 }
 
 /// A process that is killed at the end.
@@ -154,9 +161,16 @@ fn captured<T>(port: u16, action: impl FnOnce() -> T) -> (T, Vec<Value>) {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("lo.pcap");
     let mut command = Command::new("tcpdump");
-    command.args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"]).arg(&file).arg(format!("port {port}"));
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tcpdump starts");
+    command
+        .args(["-i", "lo", "-U", "-s", "0", "-B", "65536", "-Z", "root", "-w"])
+        .arg(&file)
+        .arg(format!("port {port}"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tcpdump starts");
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut text = String::new();
     while !text.contains("listening on") {
@@ -176,7 +190,8 @@ fn captured<T>(port: u16, action: impl FnOnce() -> T) -> (T, Vec<Value>) {
     stderr.read_to_string(&mut rest).unwrap();
     child.wait().unwrap();
     assert!(rest.contains("0 packets dropped by kernel"), "{rest}");
-    let output = headtrail().args(["read", "--format", "json"]).arg(&file).output().unwrap();
+    let output =
+        headtrail().args(["read", "--show-secrets", "--format", "json"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -215,7 +230,8 @@ fn nghttp_with_everything_that_frames_may_have() {
     let _server =
         nghttpd(folder.path(), port, &[push, "--trailer=x-end: one", "--trailer=x-end: two", "-b", "37"]);
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
-    let (index, style, big, nothing) = (url("/index.html"), url("/style.css"), url("/big.bin"), url("/nothing"));
+    let (index, style, big, nothing) =
+        (url("/index.html"), url("/style.css"), url("/big.bin"), url("/nothing"));
     let data = folder.path().join("big.bin");
     let data = data.to_str().unwrap();
     let cases: [&[&str]; 8] = [
@@ -224,7 +240,14 @@ fn nghttp_with_everything_that_frames_may_have() {
         &["-b", "16", "--continuation", "--trailer=x-t: 9", "--trailer=x-t: 10", "-d", data, &index],
         &["-p", "3", "--no-dep", "-m", "40", &style],
         &["--header-table-size=0", "-m", "5", &style, &big],
-        &["--header-table-size=8192", "--header-table-size=100", "--encoder-header-table-size=64", "-m", "5", &style],
+        &[
+            "--header-table-size=8192",
+            "--header-table-size=100",
+            "--encoder-header-table-size=64",
+            "-m",
+            "5",
+            &style,
+        ],
         &["--window-bits=10", "-d", data, &big, &style],
         &["--no-push", "--expect-continue", "-d", data, &index],
     ];
@@ -260,7 +283,7 @@ fn nghttp_and_curl_that_upgrade() {
 }
 
 /// Heads that `curl -v` shows, in order: the start-line's parts are left to the records' own fields.
-fn curl_told(output: &str) -> (Vec<(String, Lines)>, Vec<(String, Lines)>) {
+fn curl_told(output: &str) -> [Vec<(String, Lines)>; 2] {
     let side = |mark: &str| {
         let mut heads: Vec<(String, Lines)> = Vec::new();
         let mut open = false;
@@ -278,19 +301,23 @@ fn curl_told(output: &str) -> (Vec<(String, Lines)>, Vec<(String, Lines)>) {
         }
         heads
     };
-    (side("> "), side("< "))
+    [side("> "), side("< ")]
 }
 
 /// `curl -v` and the records say the same.
 fn curl_agrees(port: u16, args: &[&str]) -> Vec<Value> {
     let all = [&["-sv", "-o", "/dev/null", "--noproxy", "*"], args].concat();
     let (output, records) = captured(port, || run("curl", &all));
-    let (requests, responses) = curl_told(&output);
+    let [requests, responses] = curl_told(&output);
     let mut recorded_requests = Vec::new();
     let mut recorded_responses = Vec::new();
     for record in &records {
         let request = &record["request"];
-        let start = format!("{} {} HTTP/1.1", request["method"].as_str().unwrap(), request["target"].as_str().unwrap());
+        let start = format!(
+            "{} {} HTTP/1.1",
+            request["method"].as_str().unwrap(),
+            request["target"].as_str().unwrap()
+        );
         recorded_requests.push((start, lines(request, "lines")));
         let interim = record["interim"].as_array().unwrap().iter();
         recorded_responses.extend(interim.map(|m| (m["status"].as_u64().unwrap(), lines(m, "lines"))));
@@ -389,7 +416,7 @@ fn a_client_that_goes_early() {
     let url = format!("http://127.0.0.1:{port}/big.bin");
     let args = ["-sv", "--http2-prior-knowledge", "-o", "/dev/null", "--limit-rate", "1k", "-m", "0.4", &url];
     let (output, records) = captured(port, || run("curl", &args));
-    let (_, responses) = curl_told(&output);
+    let [_, responses] = curl_told(&output);
     assert_eq!((records.len(), responses.len()), (1, 1), "{output}");
     let record = &records[0];
     assert_eq!(lines(&record["response"], "lines")[1..], responses[0].1, "{record}");

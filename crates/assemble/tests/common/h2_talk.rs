@@ -372,8 +372,8 @@ pub fn conversation(plans: &[Plan], depth: usize, longest: usize, refers_to_name
 }
 
 /// Lines that are not those that were sent.
-fn wrong_lines<'a>(
-    message: &'a Message,
+fn wrong_lines(
+    message: &Message,
     lines: &[headtrail_record::transaction::Line],
     sent: &Fields,
 ) -> Option<String> {

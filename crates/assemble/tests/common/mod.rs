@@ -1,5 +1,5 @@
 //! A wire to test with: owned events of one connection, with packet headers that carry real acknowledgement numbers.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod h2;
 pub mod h2_talk;

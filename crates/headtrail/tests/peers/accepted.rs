@@ -8,13 +8,35 @@ use crate::compare::Difference;
 use crate::message::Key;
 
 /// Reasons, with what each means. The bytes of an entry stand in its file and show it.
-const CLASSES: [(&str, &str); 6] = [
-    ("cut_line", "the capture ends within a line: tshark shows what is there of it as a line, we leave it out"),
-    ("cut_head", "the capture ends within the head: tshark does not show it, we show its beginning and say so"),
+const CLASSES: [(&str, &str); 10] = [
+    (
+        "ambiguous_body",
+        "no reading of the framing is right: we take what follows for a body of unknown length, tshark for a request",
+    ),
+    (
+        "before_socks",
+        "something else is said before the SOCKS handshake: we do not look for HTTP there, tshark does everywhere",
+    ),
     ("continuation", "a header block in several frames: tshark 4.0 does not join them"),
-    ("gap_in_body", "bytes of a chunked body are missing: what follows may be body, and nothing proves that it is not"),
-    ("before_socks", "another protocol comes before the SOCKS handshake: we do not look for HTTP there, tshark does everywhere"),
+    ("cut_head", "the capture ends within the head: we show its beginning and say so, tshark shows none"),
+    (
+        "cut_line",
+        "the capture ends within a line: tshark shows what is there of it as a line, we leave it out",
+    ),
+    (
+        "gap_in_body",
+        "bytes of a chunked body are missing: what follows may be body, and nothing proves that it is not",
+    ),
+    (
+        "no_target",
+        "a request-line without a target, or with two: tshark takes the version, or the first, for one",
+    ),
+    (
+        "no_version",
+        "a line without a version of HTTP: a whole request of HTTP/0.9 or no message, and tshark reads on",
+    ),
     ("tunnel", "tshark shows what goes into a tunnel, and not what comes out of it"),
+    ("unknown_method", "tshark 4.0 does not know the method"),
 ];
 
 /// A difference that is accepted.
@@ -28,13 +50,17 @@ pub struct Accepted {
 
 impl Accepted {
     fn is(&self, file: &str, key: &str, difference: &Difference) -> bool {
-        self.file == file && self.key == key && self.side == difference.side.name() && self.number == difference.number
+        self.file == file
+            && self.key == key
+            && self.side == difference.side.name()
+            && self.number == difference.number
     }
 }
 
 /// Reads the list.
 pub fn read() -> Vec<Accepted> {
-    let lines = include_str!("accepted.tsv").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        include_str!("accepted.tsv").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let list: Vec<_> = lines
         .map(|line| {
             let columns: Vec<&str> = line.split('\t').collect();
@@ -42,7 +68,8 @@ pub fn read() -> Vec<Accepted> {
                 panic!("not six columns: {line}")
             };
             assert!(CLASSES.iter().any(|&(name, _)| name == class), "no such reason: {line}");
-            let digits: Vec<u8> = bytes.chars().map(|c| c.to_digit(16).expect("a hexadecimal digit") as u8).collect();
+            let digits: Vec<u8> =
+                bytes.chars().map(|c| c.to_digit(16).expect("a hexadecimal digit") as u8).collect();
             Accepted {
                 file: file.to_string(),
                 key: key.to_string(),
@@ -56,7 +83,11 @@ pub fn read() -> Vec<Accepted> {
 }
 
 /// Differences that are not on the list, and entries that are true no more.
-pub fn against(list: &[Accepted], differ: &[(String, Key, Difference)], folder: &Path) -> (Vec<String>, Vec<String>) {
+pub fn against(
+    list: &[Accepted],
+    differ: &[(String, Key, Difference)],
+    folder: &Path,
+) -> (Vec<String>, Vec<String>) {
     let new = differ
         .iter()
         .filter(|(file, key, d)| !list.iter().any(|a| a.is(file, &key.to_string(), d)))

@@ -14,8 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::accepted::Accepted;
 use crate::compare::{Difference, Direction, compare};
@@ -66,7 +66,8 @@ fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
 
 fn file(path: &Path, name: &str, totals: &Mutex<Totals>, everything: bool, number: usize, list: &[Accepted]) {
     let ours = ours::messages(path);
-    if ours.is_empty() && !everything && number % ONE_IN != 0 && list.iter().all(|a| a.file != name) {
+    if ours.is_empty() && !everything && !number.is_multiple_of(ONE_IN) && list.iter().all(|a| a.file != name)
+    {
         return;
     }
     let mut best: HashMap<Key, Direction> = HashMap::new();
@@ -75,7 +76,9 @@ fn file(path: &Path, name: &str, totals: &Mutex<Totals>, everything: bool, numbe
         let theirs = tshark::messages(path, run, &ports);
         for key in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
             let list = |all: &HashMap<Key, Vec<Message>>| all.get(key).cloned().unwrap_or_default();
-            best.entry(key.clone()).or_default().add(compare(&list(&ours), &list(&theirs)), list(&theirs).len());
+            best.entry(key.clone())
+                .or_default()
+                .add(compare(&list(&ours), &list(&theirs)), list(&theirs).len());
         }
         if best.values().all(|direction| direction.differ().next().is_none()) {
             break;
@@ -102,7 +105,11 @@ fn unseen(
 ) -> Vec<(u16, &'static str)> {
     let mut ports: Vec<_> = ours
         .iter()
-        .filter(|(key, _)| theirs.keys().all(|k| (&k.from, &k.to) != (&key.from, &key.to) && (&k.from, &k.to) != (&key.to, &key.from)))
+        .filter(|(key, _)| {
+            theirs
+                .keys()
+                .all(|k| (&k.from, &k.to) != (&key.from, &key.to) && (&k.from, &k.to) != (&key.to, &key.from))
+        })
         .map(|(key, _)| {
             let what = if key.stream.is_some() { "http2" } else { "http" };
             (key.from.port.min(key.to.port), what)
@@ -134,7 +141,9 @@ fn against_tshark(everything: bool) {
         }
     });
     let mut totals = totals.into_inner().unwrap();
-    totals.differ.sort_by(|(f, k, d), (f2, k2, d2)| (f, k, d.side, d.number).cmp(&(f2, k2, d2.side, d2.number)));
+    totals
+        .differ
+        .sort_by(|(f, k, d), (f2, k2, d2)| (f, k, d.side, d.number).cmp(&(f2, k2, d2.side, d2.number)));
     let (new, stale) = accepted::against(&list, &totals.differ, &folder);
     let Totals { files, ours, theirs, equal, ref differ } = totals;
     let count = |side| differ.iter().filter(|(_, _, d)| d.side == side).count();

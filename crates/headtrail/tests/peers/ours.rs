@@ -11,7 +11,7 @@ use crate::message::{End, Key, Lines, Message, Start};
 /// Messages in a file, by direction, in order.
 pub fn messages(file: &Path) -> HashMap<Key, Vec<Message>> {
     let output = Command::new(env!("CARGO_BIN_EXE_headtrail"))
-        .args(["read", "--format", "json"])
+        .args(["read", "--show-secrets", "--format", "json"])
         .arg(file)
         .output()
         .unwrap();
@@ -70,7 +70,8 @@ fn transaction(record: &Value, found: &mut HashMap<Key, Vec<(Order, Message)>>) 
     }
     if !response.is_null() {
         let text = Text::of(response);
-        let start = Start::status(response["status"].as_u64().unwrap() as u16, text.bytes(&response["reason"]));
+        let start =
+            Start::status(response["status"].as_u64().unwrap() as u16, text.bytes(&response["reason"]));
         add(&responses, text.message(start, stream));
     }
 }
@@ -102,7 +103,9 @@ impl<'a> Text<'a> {
 
     fn message(&self, start: Start, stream: Option<u64>) -> Message {
         let lines = self.lines(&self.message["lines"]);
-        let http2 = stream.is_some() && start != Start::status(101, Vec::new()) && lines.first().is_some_and(|(name, _)| name.starts_with(b":"));
+        let http2 = stream.is_some()
+            && start != Start::status(101, Vec::new())
+            && lines.first().is_some_and(|(name, _)| name.starts_with(b":"));
         Message {
             start: if http2 { Start::None } else { start },
             lines,

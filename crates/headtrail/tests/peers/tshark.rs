@@ -21,7 +21,8 @@ pub const RUNS: [&[&str]; 5] = [
 
 /// Messages in a file, by direction, in order. `ports`: what is spoken there, where tshark does not see it by itself.
 pub fn messages(file: &Path, run: &[&str], ports: &[(u16, &str)]) -> HashMap<Key, Vec<Message>> {
-    let decode_as = ports.iter().flat_map(|(port, what)| ["-d".to_string(), format!("tcp.port=={port},{what}")]);
+    let decode_as =
+        ports.iter().flat_map(|(port, what)| ["-d".to_string(), format!("tcp.port=={port},{what}")]);
     let output = Command::new("tshark")
         .args(["-n", "-r"])
         .arg(file)

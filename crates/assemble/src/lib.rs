@@ -183,6 +183,7 @@ impl Assembler {
             connection.tick(now_ns, &mut self.shared.context(out));
             connection.weighed = connection.weight();
             self.weight = self.weight - before + connection.weighed;
+            Self::note_due(&mut self.due, connection, &self.shared.limits, now_ns);
             connection.attended = connection.waits();
             if connection.attended {
                 self.waiting.push(id);

@@ -137,7 +137,11 @@ impl Assembler {
             let Some(connection) = self.table.get(id).filter(|c| c.is_looked_at(at_ns)) else { continue };
             connection.tell_due(now_ns, &mut self.shared.context(out));
             connection.look = None;
-            Self::note_due(&mut self.due, connection, &self.shared.limits, now_ns);
+            // Where all are told, time alone makes no long call, and the next event notes the connection again. Silent ones
+            // would otherwise be walked over every time that this age has passed, which a file's time does fast.
+            if connection.has_untold() {
+                Self::note_due(&mut self.due, connection, &self.shared.limits, now_ns);
+            }
         }
     }
 
@@ -179,6 +183,10 @@ impl Connection {
 
     fn has_told_call(&self) -> bool {
         self.exchanges().any(|exchange| exchange.tx.phase != Phase::Whole)
+    }
+
+    fn has_untold(&self) -> bool {
+        self.exchanges().any(|exchange| exchange.untold_since_ns().is_some())
     }
 
     /// When one of its exchanges will be a long call. An exchange that begins after now is none before the time that is
@@ -355,5 +363,50 @@ impl Connection {
     /// What a tunnel takes besides its messages.
     pub(crate) fn tunnel_weight(&self) -> usize {
         self.tunnel.as_ref().map_or(0, |_| size_of::<Tunnel>() + ALLOCATION_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headtrail_record::event::{Event, Segment, flags};
+
+    use super::*;
+
+    #[test]
+    fn a_silent_connection_is_not_looked_at_again() {
+        const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+        let mut headers = vec![0; 40];
+        (headers[0], headers[9], headers[32]) = (0x45, 6, 0x50);
+        let mut assembler = Assembler::new(Limits::default());
+        let mut told = 0;
+        let mut ask = |assembler: &mut Assembler, number: u32, time_ns| {
+            let sequence = number * GET.len() as u32;
+            let segment = Segment {
+                connection: ConnectionId(1),
+                netns: 1,
+                direction: Direction::Ingress,
+                time_ns,
+                sequence,
+                bytes: GET,
+                packet_end: sequence + GET.len() as u32,
+                headers: &headers,
+                segments: 1,
+                flags: flags::FRESH | flags::RAW,
+                starts: 0,
+                process: None,
+                frame: None,
+            };
+            assembler.event(&Event::Segment(segment), &mut |_| ());
+        };
+        let limit_ns = Limits::default().long_call_ns;
+        ask(&mut assembler, 0, 1);
+        assert_eq!(assembler.due.len(), 1);
+        assembler.tick(limit_ns + 1, &mut |_| told += 1);
+        assert_eq!((told, assembler.due.len()), (1, 0));
+        // The next exchange is told in its turn.
+        ask(&mut assembler, 1, limit_ns + 2);
+        assert_eq!(assembler.due.len(), 1);
+        assembler.tick(2 * limit_ns + 2, &mut |_| told += 1);
+        assert_eq!((told, assembler.due.len()), (2, 0));
     }
 }

@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+type Packets = Vec<(Direction, Vec<u8>)>;
 /// Bytes of a direction that are not seen: from, to.
 type Hidden = [Option<(usize, usize)>; 2];
 
@@ -265,12 +266,10 @@ fn stories_that_are_joined_give_no_wrong_pair() {
     assert!(records > 5_000, "{records}");
 }
 
-type Packets = Vec<(Direction, Vec<u8>)>;
-
 /// Packets of what is no HTTP/2, as long as a proof would take.
 fn others() -> Vec<(&'static str, Packets)> {
     let both = |make: &dyn Fn(usize, bool) -> Vec<u8>| {
-        (0..400).flat_map(|i| [(REQUESTS, make(i, true)), (RESPONSES, make(i, false))]).collect::<Vec<_>>()
+        (0..400).flat_map(|i| [(REQUESTS, make(i, true)), (RESPONSES, make(i, false))]).collect::<Packets>()
     };
     let noise = |i: usize, octets: usize| {
         let mut state = 0x9e37_79b9u32.wrapping_mul(i as u32 + 1) | 1;

@@ -302,6 +302,51 @@ fn interim_responses_go_with_their_final_one() {
     assert_eq!(record["response"]["body_bytes"], 2);
 }
 
+#[test]
+fn an_odd_first_request_is_not_ignored() {
+    if !ready() {
+        return;
+    }
+    let requests: [&[u8]; 6] = [
+        b"GET /odd HTTP/1.1 \r\nHost: x\r\n\r\n",
+        b"GET /odd HTTP/1.9\r\nHost: x\r\n\r\n",
+        b"\r\n\r\n\r\n\r\nGET /odd HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET2 /odd HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNX /odd HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HEADX /odd HTTP/1.1\r\nHost: x\r\n\r\n",
+    ];
+    for request in requests {
+        let [record] = &answer(request, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")[..] else {
+            panic!()
+        };
+        assert_eq!(record["request"]["target"], "/odd", "{record}");
+        assert_eq!(record["response"]["status"], 200, "{record}");
+        assert_eq!(record["response"]["body_bytes"], 2, "{record}");
+    }
+}
+
+#[test]
+fn names_that_nearly_tell_the_length_do_not_hide_a_request() {
+    if !ready() {
+        return;
+    }
+    let hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
+    for name in [
+        "Content\rLength: 33",
+        "Content-Length\x1a 33",
+        "Transfer-Encodin: chunked",
+        "Transfer\rEncoding: chunked",
+    ] {
+        let first = format!("POST /first HTTP/1.1\r\nHost: x\r\n{name}\r\n\r\n").into_bytes();
+        let request = [&first[..], hidden].concat();
+        let response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(2);
+        let steps = vec![Step::ReadBytes(request.len()), Step::Send(response.clone())];
+        let records = converse(&request, steps, &response, 2);
+        let targets: Vec<&Value> = records.iter().map(|record| &record["request"]["target"]).collect();
+        assert_eq!(targets, ["/first", "/hidden"], "{name:?}: {}", common::brief(&records));
+    }
+}
+
 /// After the first exchange the bytes are somebody else's, however much they look like HTTP. The record of the end, which names
 /// that of the start.
 fn tunnel(request: &[u8], response: &[u8]) -> Value {

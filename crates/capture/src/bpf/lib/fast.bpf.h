@@ -16,8 +16,6 @@
 #define FAST_STEPS_MAX 100
 #define FAST_PAUSE 32 /* messages of a direction that are left to the walk after one that did not fit */
 
-#define W_PUT 0x20545550U
-#define W_DELE 0x454c4544U
 #define W_PATC 0x43544150U
 #define W_OPTI 0x4954504fU
 
@@ -58,7 +56,7 @@ __noinline int ht_small_line(struct ht_scratch *s, __u32 line)
 		next = word(s, line + 8) | LOWER8;
 		if ((next & MASK6) != W_LENGTH6)
 			return SCAN_MORE;
-		if (s->has_length || (next & MASK7) != W_LENGTH || !ht_small_length(s, line + 15))
+		if (s->has_length || !is_length_name(s, line) || !ht_small_length(s, line + 15))
 			return SCAN_BAD;
 		s->has_length = 1;
 		return SCAN_MORE;

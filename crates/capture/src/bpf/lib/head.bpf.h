@@ -16,7 +16,6 @@
 #define LOWER8 0x2020202020202020ULL
 /* Little-endian words; a big-endian build would need them mirrored. */
 #define W_CONTENT 0x2d746e65746e6f63ULL	 /* content- */
-#define W_LENGTH 0x003a6874676e656cULL	 /* length: */
 #define W_LENGTH6 0x00006874676e656cULL	 /* length */
 #define W_TRANSFER 0x726566736e617274ULL /* transfer */
 #define W_ENCODIN 0x6e69646f636e652dULL	 /* -encodin */
@@ -27,7 +26,9 @@
 #define W_GET 0x20544547U
 #define W_POST 0x54534f50U
 #define W_HEAD 0x44414548U
-#define W_CONN 0x4e4e4f43U
+#define W_CONNECT 0x205443454e4e4f43ULL /* with the blank behind it */
+#define W_PUT 0x20545550U
+#define W_DELE 0x454c4544U
 
 /* Bits of ht_dir.facts. */
 enum {
@@ -40,7 +41,22 @@ enum {
 	F_CONNECT = 1 << 6,
 };
 
+/* A method with which no other protocol that is in use begins a line. */
+static __always_inline int is_known_method(__u64 w)
+{
+	__u32 four = w;
+
+	return four == W_GET || four == W_POST || four == W_PUT || four == W_DELE || four == W_HEAD;
+}
+
 enum { SCAN_MORE, SCAN_END, SCAN_BAD, SCAN_NOT_HTTP };
+
+/* Whether a line whose letters are those of Content-Length has its hyphen and colon, too: the comparison of letters would take a
+ * control character for either. */
+static __always_inline int is_length_name(struct ht_scratch *s, __u32 line)
+{
+	return word(s, line) >> 56 == '-' && (word(s, line + 8) >> 48 & 0xff) == ':';
+}
 
 /* Looks at the line from s->line to behind its LF at s->at. */
 __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
@@ -68,11 +84,14 @@ __noinline int ht_line(struct ht_scratch *s, struct ht_sock *st)
 		next = word(s, line + 8) | LOWER8;
 		if ((next & MASK6) != W_LENGTH6)
 			return SCAN_MORE;
-		if (s->length_at || facts & F_LENGTH || (next & MASK7) != W_LENGTH)
+		if (s->length_at || facts & F_LENGTH || !is_length_name(s, line))
 			return SCAN_BAD;
 		s->length_at = line + 15;
 	} else if (first == W_TRANSFER && (word(s, line + 8) | LOWER8) == W_ENCODIN) {
-		if (s->encoding_at || facts & F_CHUNKED)
+		next = word(s, line + 16);
+		if ((next & 0xff | 0x20) != 'g')
+			return SCAN_MORE;
+		if (s->encoding_at || facts & F_CHUNKED || (next >> 8 & 0xff) != ':' || (word(s, line + 8) & 0xff) != '-')
 			return SCAN_BAD;
 		s->encoding_at = line + 18;
 	}
@@ -258,7 +277,7 @@ static __always_inline int classify(struct ht_scratch *s, __u32 at, __u32 n)
 			return IS_PARTIAL;
 		if (c == ' ')
 			return i < 2 ? IS_NOT : n < 16 ? IS_PARTIAL : IS_REQUEST;
-		if (!((c | 0x20) >= 'a' && (c | 0x20) <= 'z') && c != '-' && c != '_')
+		if (!((c | 0x20) >= 'a' && (c | 0x20) <= 'z') && c != '-' && c != '_' && !(i && c >= '0' && c <= '9'))
 			return IS_NOT;
 	}
 	return IS_NOT;

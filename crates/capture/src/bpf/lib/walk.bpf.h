@@ -85,6 +85,10 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 		}
 		if (result == IS_NOT && st->flags & HT_S_JOINED && !(st->synced & here) && is_like_a_frame(s, at, end - at))
 			return STEP_RAW;
+		/* More empty lines. */
+		if (result == IS_NOT && st->synced & here &&
+		    (s->buffer[at & BUFFER_MASK] == '\r' || s->buffer[at & BUFFER_MASK] == '\n'))
+			return STEP_RAW;
 		/* HTTP/1 ended with the 101. */
 		if (st->flags & HT_S_UPGRADED && result != IS_PARTIAL)
 			result = IS_NOT;
@@ -123,12 +127,13 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 			if (d->status >= 200 || d->status == 101)
 				s->response_starts++;
 		} else {
-			__u32 method = word(s, at);
+			__u64 method = word(s, at);
 
-			if (method == W_HEAD)
+			if ((__u32)method == W_HEAD && (method >> 32 & 0xff) == ' ')
 				d->facts |= F_BODYLESS;
-			if (method == W_CONN)
+			if (method == W_CONNECT)
 				d->facts |= F_BODYLESS | F_CONNECT;
+			d->digits = is_known_method(method);
 			if (!st->request_dir)
 				st->request_dir = here;
 			s->request_starts++;
@@ -147,6 +152,11 @@ static __always_inline int step_head(struct __sk_buff *skb, struct ht_scratch *s
 	result = ht_scan_lines(s, st);
 	result = ht_scan_end(s, st, result);
 	at = s->at;
+	if (result == SCAN_NOT_HTTP && d->digits && st->synced & here) {
+		/* Some servers take another version, or none, or blanks behind it: user space looks at it. */
+		st->flags |= HT_S_HTTP;
+		result = SCAN_BAD;
+	}
 	if (result == SCAN_NOT_HTTP)
 		return not_http(s, st, d);
 	if (result == SCAN_BAD) {

@@ -41,3 +41,23 @@ impl Forgotten {
         self.ids = HashSet::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headtrail_record::event::{CloseReason, Event};
+
+    use super::*;
+    use crate::{Assembler, Limits};
+
+    /// A large file has more connections that its reader gives up than are remembered here.
+    #[test]
+    fn what_the_capturing_side_gave_up_is_not_remembered() {
+        let mut assembler = Assembler::new(Limits { connections_max: 4, ..Limits::default() });
+        for id in 1..=100 {
+            let closed =
+                Event::Closed { connection: ConnectionId(id), time_ns: 1, reason: CloseReason::Evicted };
+            assembler.event(&closed, &mut |_| ());
+        }
+        assert!(!assembler.forgotten.take(ConnectionId(1000)));
+    }
+}

@@ -165,6 +165,8 @@ impl Assembler {
             Event::Closed { connection, time_ns, reason } => {
                 self.shared.now_ns = time_ns;
                 self.close(connection, time_ns, reason, out);
+                // Whoever gave it up: the capturing side does not name it again.
+                self.forgotten.take(connection);
             }
             Event::Peer { netns, source, destination, sequence, process } => {
                 self.shared.peers.add(netns, source, destination, sequence, process);
@@ -364,8 +366,6 @@ impl Assembler {
     ) {
         if reason == CloseReason::Evicted {
             self.forgotten.add(id, self.shared.limits.connections_max);
-        } else {
-            self.forgotten.take(id);
         }
         let Some(mut connection) = self.table.remove(id) else { return };
         self.weight -= connection.weighed;

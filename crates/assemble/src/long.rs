@@ -379,7 +379,7 @@ mod tests {
         (headers[0], headers[9], headers[32]) = (0x45, 6, 0x50);
         let mut assembler = Assembler::new(Limits::default());
         let mut told = 0;
-        let mut ask = |assembler: &mut Assembler, number: u32, time_ns| {
+        let ask = |assembler: &mut Assembler, number: u32, time_ns| {
             let sequence = number * GET.len() as u32;
             let segment = Segment {
                 connection: ConnectionId(1),

@@ -421,8 +421,9 @@ fn updated_keys_are_followed() {
         Say::Command("k"),
         Say::Line("third"),
         Say::Command("K"),
-        Say::Command("k"),
         Say::Line("fourth"),
+        Say::Command("k"),
+        Say::Line("fifth"),
     ];
     check(&talks(&server, &["-tls1_3"], &say, 1).expect("it is spoken")[0]);
 }

@@ -316,7 +316,8 @@ fn calls_that_last_are_told_twice() {
     assert_eq!(end["request"]["lines"], start["request"]["lines"]);
     let (start, end) = of("Slow").expect("it lasts");
     assert_eq!((&start["incomplete"], &start["response"]), (&json!([]), &Value::Null));
-    assert_eq!(end["reset"]["error"], "CANCEL");
+    // Both ends know the deadline, and either may be the first to act on it.
+    assert!(end["reset"]["error"] == "CANCEL" || end["grpc"]["status"] == 4, "{end}");
 }
 
 /// What a server says through nginx and a client gets; the records at the client's side of nginx.

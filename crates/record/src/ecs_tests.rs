@@ -156,6 +156,10 @@ fn documents() -> Vec<Value> {
     swapped.lines_left_out = crate::volume::LeftOut { request: 1, response: 2 };
     let mut out = Vec::new();
     fixture::others().iter().for_each(|record| write_record(&mut out, record, Some("00000000000000ff-7")));
+    let key = crate::redact::FingerprintKey { id: 1, secret: [7; 32] };
+    let mut redactor = crate::redact::Redactor::new(key, crate::redact::Policy::default());
+    let shown = crate::unredacted::Unredacted::new(full().inner, &mut redactor);
+    super::write_unredacted(&mut out, &shown, &Context { run: RUN, processes: &Known::new() });
     let others = serde_json::Deserializer::from_slice(&out).into_iter().map(Result::unwrap);
     [parsed(&whole), parsed(&full()), parsed(&swapped), parsed(&transaction(None, None))]
         .into_iter()

@@ -8,12 +8,12 @@
 use std::fs;
 use std::io::Cursor;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
 use headtrail_assemble::{Assembler, Limits};
 use headtrail_files::Reader;
 use headtrail_record::json::{self, Context};
 use headtrail_record::redact::{FingerprintKey, Policy, Redactor};
+use headtrail_testkit::captures;
 use headtrail_testkit::rng::Rng;
 
 const SEED: u64 = 20_261_125;
@@ -21,17 +21,6 @@ const SEED: u64 = 20_261_125;
 const FILE_BYTES_MAX: u64 = 512 * 1024;
 /// Most bytes that assembly may hold, all connections of a file together.
 const HELD_BYTES_MAX: usize = 8 << 20;
-
-fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_in(&path, files);
-        } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains(".pcap")) {
-            files.push(path);
-        }
-    }
-}
 
 /// A file in the format pcap, of raw IP: one exchange in a few packets.
 fn made() -> Vec<u8> {
@@ -65,16 +54,8 @@ fn made() -> Vec<u8> {
 }
 
 fn corpus() -> Vec<Vec<u8>> {
-    let folder = std::env::var_os("HEADTRAIL_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"),
-        PathBuf::from,
-    );
-    let mut paths = Vec::new();
-    if folder.is_dir() {
-        files_in(&folder, &mut paths);
-        paths.sort();
-        paths.retain(|path| fs::metadata(path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX));
-    }
+    let mut paths = captures::folder().map_or_else(Vec::new, |folder| captures::files(&folder));
+    paths.retain(|path| fs::metadata(path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX));
     let mut files: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     files.push(made());
     // Most captures are of other protocols; those of HTTP have more to damage.

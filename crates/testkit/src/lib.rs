@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod captures;
 pub mod http_message;
 pub mod link;
 pub mod lumberjack;

@@ -11,11 +11,12 @@ mod ours;
 mod tshark;
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use headtrail_testkit::captures;
 
 use crate::accepted::Accepted;
 use crate::compare::{Difference, Direction, compare};
@@ -36,32 +37,13 @@ struct Totals {
     differ: Vec<(String, Key, Difference)>,
 }
 
-/// The folder of the public captures, if it is there.
-fn captures() -> Option<PathBuf> {
-    let folder = std::env::var_os("HEADTRAIL_CAPTURES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"),
-        PathBuf::from,
-    );
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no captures at {}; HEADTRAIL_CAPTURES may name them", folder.display());
-        return None;
-    }
+/// The folder of the public captures, if it is there, and tshark.
+fn captures_and_tshark() -> Option<PathBuf> {
     if Command::new("tshark").arg("-v").output().is_err() {
         eprintln!("SKIPPED: tshark is not installed");
         return None;
     }
-    Some(folder)
-}
-
-fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_in(&path, files);
-        } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains(".pcap")) {
-            files.push(path);
-        }
-    }
+    captures::folder()
 }
 
 fn file(path: &Path, name: &str, totals: &Mutex<Totals>, everything: bool, number: usize, list: &[Accepted]) {
@@ -121,10 +103,8 @@ fn unseen(
 }
 
 fn against_tshark(everything: bool) {
-    let Some(folder) = captures() else { return };
-    let mut files = Vec::new();
-    files_in(&folder, &mut files);
-    files.sort_unstable();
+    let Some(folder) = captures_and_tshark() else { return };
+    let files = captures::files(&folder);
     let list = accepted::read();
     let totals = Mutex::new(Totals::default());
     let next = AtomicUsize::new(0);

@@ -1,21 +1,19 @@
 //! Captures with a key log that others have published.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use headtrail_tls::{KeyLog, Side, State, Suite, Version};
 
 use crate::reading::{Step, read, recut};
 
-/// The folder of shared captures, beside the repository. Not there: the test is skipped, loudly.
+/// A folder of the public captures; not there: the test is skipped, loudly.
 fn folder(name: &str) -> Option<PathBuf> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let given = std::env::var_os("HEADTRAIL_CAPTURES").map(PathBuf::from);
-    let places = [given, Some(top.join("../shared/captures"))];
-    let found = places.into_iter().flatten().map(|p| p.join(name)).find(|p| p.is_dir());
-    if found.is_none() {
-        eprintln!("skipped: no folder {name} in ../shared/captures or HEADTRAIL_CAPTURES");
+    let found = headtrail_testkit::captures::folder()?.join(name);
+    if !found.is_dir() {
+        eprintln!("SKIPPED: no captures at {}", found.display());
+        return None;
     }
-    found
+    Some(found)
 }
 
 /// TCP payloads of a classic little-endian capture without VLANs and IP options of version 6, in order of capture; the first sender is A.
